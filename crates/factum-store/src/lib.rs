@@ -1,0 +1,26 @@
+//! What a store of events must do: the traits, the in-memory model store and the conformance suite.
+//!
+//! [`EventStore`] is the promise. [`MemoryStore`] keeps it in the plainest way and is the model
+//! that the others are compared with. [`conformance!`](crate::conformance) expands one test per
+//! promise for a store.
+
+mod append;
+mod cursor;
+mod health;
+mod maintenance;
+mod read;
+mod store;
+
+pub use crate::append::{
+    AppendCondition, AppendError, AppendReceipt, AppendRequest, EventReceipt, PartialRepeat,
+    StreamExpectation,
+};
+pub use crate::cursor::{Cursor, CursorError, Lineage, LineageId, StoreId};
+pub use crate::health::{StoreHealth, StoreMetrics, WriteState};
+pub use crate::maintenance::{
+    BackupReport, Finding, FindingKind, Maintenance, MaintenanceError, VerifyReport,
+};
+pub use crate::read::{
+    Direction, LogPage, LogRead, ReadError, StreamInfo, StreamPage, StreamRead, Visibility,
+};
+pub use crate::store::{BoxFuture, Capability, EventStore, HeadWatch};
