@@ -289,6 +289,9 @@ pub enum KeyError {
     /// The act could not be recorded.
     #[error("recording the act failed")]
     Engine(#[from] EngineError),
+    /// A fault of the key ring itself.
+    #[error("the key ring failed")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl KeyError {
@@ -298,7 +301,7 @@ impl KeyError {
         match self {
             Self::Invalid { .. } => ErrorCode::InvalidRequest,
             Self::NotFound { .. } => ErrorCode::NotFound,
-            Self::Random => ErrorCode::Internal,
+            Self::Random | Self::Internal(_) => ErrorCode::Internal,
             Self::Engine(error) => error.code(),
         }
     }
