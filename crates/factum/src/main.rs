@@ -1,1 +1,28 @@
-fn main() {}
+//! The `factum` program: the server and its command line.
+//!
+//! This crate names the concrete adapters, reads the environment and decides how the process
+//! ends. What the commands do to events, they do through the server's public interface.
+
+mod bench;
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod environment;
+mod event_view;
+mod exit;
+mod filter_flags;
+mod import;
+mod machine;
+mod output;
+mod progress;
+mod rundir;
+mod sse;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Two cryptography providers in one process would panic at the first connection.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    cli::main(environment::Environment::of_process())
+}

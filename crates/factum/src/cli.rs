@@ -1,0 +1,190 @@
+//! The command line: global flags, the list of commands, and how one is run.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::environment::Environment;
+use crate::exit::{EXIT_CODES, Failure, report};
+use crate::output::{Audience, Out};
+
+/// Factum records events durably, in order, and delivers them live.
+#[derive(Debug, Parser)]
+#[command(name = "factum", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The flags that every command takes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Globals {
+    /// The data directory [env: FACTUM_DATA] [default: factum-data]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global")]
+    pub(crate) data: Option<PathBuf>,
+    /// The configuration file [env: FACTUM_CONFIG] [default: factum.toml in the data directory]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global")]
+    pub(crate) config: Option<PathBuf>,
+    /// The server's URL [env: FACTUM_URL] [default: the one that runs on the data directory]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global")]
+    pub(crate) url: Option<String>,
+    /// The API key [env: FACTUM_KEY] [default: admin.key of the data directory]
+    #[arg(long, global = true, value_name = "KEY", help_heading = "Global")]
+    pub(crate) key: Option<String>,
+    /// A PEM file with certificates to trust instead of the system's [env: FACTUM_CACERT]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Write JSON, for programs
+    #[arg(long, global = true, help_heading = "Global")]
+    pub(crate) json: bool,
+}
+
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The global flags.
+    pub(crate) globals: Globals,
+    /// The environment of the process.
+    pub(crate) environment: Environment,
+    /// Standard output.
+    pub(crate) out: Out,
+}
+
+/// How the threads of a command are laid out, and what Ctrl-C means to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// One thread; Ctrl-C drops the work.
+    Client,
+    /// One thread; Ctrl-C is the usual way to end it.
+    Follower,
+    /// A thread per core; the command handles signals itself.
+    Server,
+}
+
+macro_rules! commands {
+    ($($name:ident = $module:ident, $style:ident;)*) => {
+        /// The commands. Each has a module with its flags, its code and its tests.
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Command {
+            $($name(commands::$module::Args),)*
+        }
+
+        impl Command {
+            const fn style(&self) -> Style {
+                match self {
+                    $(Self::$name(_) => Style::$style,)*
+                }
+            }
+
+            async fn run(self, context: &mut Context) -> anyhow::Result<()> {
+                match self {
+                    $(Self::$name(args) => Box::pin(commands::$module::run(args, context)).await,)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+//NOTYET     Serve = serve, Server;
+    Append = append, Client;
+    Get = get, Client;
+    Read = read, Client;
+    Tail = tail, Follower;
+    Import = import, Client;
+    Export = export, Client;
+//NOTYET     Verify = verify, Client;
+//NOTYET     Repair = repair, Client;
+//NOTYET     Backup = backup, Client;
+//NOTYET     Restore = restore, Client;
+    Keys = keys, Client;
+    Doctor = doctor, Client;
+    Config = config, Client;
+    Completions = completions, Client;
+    Bench = bench, Client;
+}
+
+/// Runs the program.
+pub(crate) fn main(environment: Environment) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed standard output is nothing to complain about.
+            error.print().unwrap_or_default();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let audience = if cli.globals.json {
+        Audience::Programs
+    } else {
+        Audience::People
+    };
+    let mut context = Context {
+        out: Out::standard(audience, &environment),
+        globals: cli.globals,
+        environment,
+    };
+    match run(cli.command, &mut context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+fn run(command: Command, context: &mut Context) -> anyhow::Result<()> {
+    let style = command.style();
+    let mut builder = match style {
+        Style::Client | Style::Follower => tokio::runtime::Builder::new_current_thread(),
+        Style::Server => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build()?;
+    let done = runtime.block_on(async {
+        match style {
+            Style::Server => command.run(context).await,
+            Style::Client => tokio::select! {
+                done = command.run(context) => done,
+                signal = tokio::signal::ctrl_c() => Err(signal.map_or_else(anyhow::Error::from, |()| Failure::Interrupted.into())),
+            },
+            Style::Follower => tokio::select! {
+                done = command.run(context) => done,
+                signal = tokio::signal::ctrl_c() => Ok(signal?),
+            },
+        }
+    });
+    // A blocking read of standard input cannot be stopped, and must not hold up the exit.
+    runtime.shutdown_background();
+    let flushed = context.out.flush();
+    done?;
+    Ok(flushed?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_is_as_it_was() {
+        let mut command = Cli::command().term_width(100);
+        insta::assert_snapshot!("help", command.render_long_help());
+        for sub in Cli::command().get_subcommands() {
+            let name = sub.get_name().to_owned();
+            let mut command = Cli::command().term_width(100);
+            command.build();
+            let help = command
+                .find_subcommand_mut(&name)
+                .map(|sub| sub.render_long_help().to_string());
+            insta::assert_snapshot!(format!("help_{name}"), help.unwrap_or_default());
+        }
+    }
+}

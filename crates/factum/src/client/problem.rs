@@ -1,0 +1,88 @@
+//! Problem documents (RFC 9457) as a client reads them.
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::client::answer::Answer;
+
+/// A failure that the server told of.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+#[error("{detail}{}", at(.pointer.as_deref()))]
+pub(crate) struct Problem {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The stable code.
+    pub(crate) code: String,
+    /// What went wrong, in words.
+    pub(crate) detail: String,
+    /// The place in the request.
+    pub(crate) pointer: Option<String>,
+}
+
+fn at(pointer: Option<&str>) -> String {
+    pointer.map_or_else(String::new, |pointer| format!(" at {pointer}"))
+}
+
+#[derive(Deserialize)]
+struct Document {
+    code: Option<String>,
+    title: Option<String>,
+    detail: Option<String>,
+    pointer: Option<String>,
+}
+
+impl Problem {
+    /// Reads the problem of an answer. One without a problem document has the status as words.
+    pub(crate) async fn read(answer: Answer) -> anyhow::Error {
+        let status = answer.status();
+        match answer.bytes().await {
+            Ok(body) => Self::parse(status.as_u16(), &body).into(),
+            Err(error) => error,
+        }
+    }
+
+    /// Reads a problem document.
+    pub(crate) fn parse(status: u16, body: &[u8]) -> Self {
+        let document = serde_json::from_slice::<Document>(body).ok();
+        let code = document.as_ref().and_then(|document| document.code.clone());
+        let pointer = document
+            .as_ref()
+            .and_then(|document| document.pointer.clone());
+        let detail = document.and_then(|document| document.detail.or(document.title));
+        Self {
+            status,
+            code: code.unwrap_or_else(|| format!("http_{status}")),
+            detail: detail.unwrap_or_else(|| format!("the server answered with status {status}")),
+            pointer,
+        }
+    }
+
+    /// Tells whether the same request may succeed later.
+    pub(crate) fn is_retryable(&self) -> bool {
+        factum_model::ErrorCode::ALL
+            .iter()
+            .find(|code| code.as_str() == self.code)
+            .map_or(self.status >= 500, |code| code.is_retryable())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_gives_code_detail_and_pointer() {
+        let body = br#"{"type":"x","code":"invalid_event","detail":"event type is empty","pointer":"/type"}"#;
+        let problem = Problem::parse(400, body);
+        assert_eq!(problem.to_string(), "event type is empty at /type");
+        assert_eq!(problem.code, "invalid_event");
+        assert!(!problem.is_retryable());
+    }
+
+    #[test]
+    fn an_answer_of_a_proxy_is_told_by_its_status() {
+        let problem = Problem::parse(502, b"<html>Bad Gateway</html>");
+        assert_eq!(problem.to_string(), "the server answered with status 502");
+        assert!(problem.is_retryable());
+    }
+}

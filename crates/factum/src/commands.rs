@@ -1,0 +1,18 @@
+//! The commands, one file each: its flags, its code and its tests.
+
+pub(crate) mod append;
+//NOTYET pub(crate) mod backup;
+pub(crate) mod bench;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod export;
+pub(crate) mod get;
+pub(crate) mod import;
+pub(crate) mod keys;
+pub(crate) mod read;
+//NOTYET pub(crate) mod repair;
+//NOTYET pub(crate) mod restore;
+//NOTYET pub(crate) mod serve;
+pub(crate) mod tail;
+//NOTYET pub(crate) mod verify;

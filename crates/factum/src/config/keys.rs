@@ -1,0 +1,184 @@
+//! The table of keys.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::load::{ConfigError, Raw};
+use crate::config::value::{Bytes, Count, List, LogFormat, LogLevel, Micros, Millis, Setting};
+
+/// What is known of one key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    /// The name in the file, with dots: `limits.event_bytes_max`.
+    pub(crate) name: &'static str,
+    /// The value where no source gives one.
+    pub(crate) default: &'static str,
+    /// What the number counts, or nothing.
+    pub(crate) unit: &'static str,
+    /// What a value must be, in words.
+    pub(crate) kind: &'static str,
+    /// What the key does.
+    pub(crate) doc: &'static str,
+}
+
+impl Key {
+    /// Returns the name of the environment variable.
+    pub(crate) fn variable(&self) -> String {
+        format!(
+            "FACTUM_{}",
+            self.name.replace('.', "_").to_ascii_uppercase()
+        )
+    }
+
+    /// Returns the name of the flag, without its dashes.
+    pub(crate) fn flag(&self) -> String {
+        self.name.replace(['.', '_'], "-")
+    }
+}
+
+macro_rules! keys {
+    ($($(#[doc = $doc:literal])+ $field:ident: $kind:ty = $name:literal, $default:literal, $unit:literal;)*) => {
+        /// The effective configuration.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub(crate) struct Config {
+            $($(#[doc = $doc])+ pub(crate) $field: $kind,)*
+        }
+
+        /// Every key, in the order of the reference page.
+        pub(crate) const KEYS: &[Key] = &[$(Key {
+            name: $name,
+            default: $default,
+            unit: $unit,
+            kind: <$kind as Setting>::KIND,
+            doc: concat!($($doc),+),
+        },)*];
+
+        impl Config {
+            /// Reads every value from the texts that the sources gave.
+            pub(crate) fn read(raw: &Raw) -> Result<Self, ConfigError> {
+                Ok(Self { $($field: raw.read::<$kind>($name)?,)* })
+            }
+        }
+    };
+}
+
+keys! {
+    /// The directory that holds the log, the admin key and the run file.
+    data: PathBuf = "data", "factum-data", "";
+    /// The address that the server listens on. Port 0 takes any free port.
+    listen: SocketAddr = "listen", "127.0.0.1:7766", "";
+    /// The certificate chain, a PEM file. With `tls.key` the server speaks HTTPS.
+    tls_cert: Option<PathBuf> = "tls.cert", "", "";
+    /// The private key of the certificate, a PEM file.
+    tls_key: Option<PathBuf> = "tls.key", "", "";
+    /// Which log lines are written.
+    log_level: LogLevel = "log.level", "info", "";
+    /// How log lines look; `auto` is human on a terminal and JSON otherwise.
+    log_format: LogFormat = "log.format", "auto", "";
+    /// Web origins whose pages may call the server, separated by commas. `*` allows all.
+    cors_allowed_origins: List = "cors.allowed_origins", "", "";
+    /// The largest event, all its texts together.
+    limits_event_bytes_max: Bytes = "limits.event_bytes_max", "1048576", "bytes";
+    /// The largest request body of an atomic append.
+    limits_request_bytes_max: Bytes = "limits.request_bytes_max", "8388608", "bytes";
+    /// The largest number of events in one atomic append.
+    limits_request_events_max: Count = "limits.request_events_max", "1000", "events";
+    /// How deep payload and metadata may be nested.
+    limits_json_depth_max: Count = "limits.json_depth_max", "64", "levels";
+    /// The largest number of values in all lists of one filter together.
+    limits_filter_values_max: Count = "limits.filter_values_max", "1000", "values";
+    /// How many levels of `anyOf` may stand inside each other.
+    limits_filter_depth_max: Count = "limits.filter_depth_max", "4", "levels";
+    /// The largest number of events that one commit group takes.
+    commit_group_events_max: Count = "commit.group_events_max", "4096", "events";
+    /// The largest commit group.
+    commit_group_bytes_max: Bytes = "commit.group_bytes_max", "4194304", "bytes";
+    /// How long a commit group that is not full waits for more events. 0 never waits.
+    commit_delay_us_max: Micros = "commit.delay_us_max", "0", "us";
+    /// How many events may wait for a commit group; more are answered with 503.
+    commit_queue_events_max: Count = "commit.queue_events_max", "65536", "events";
+    /// How many bytes of appends may wait for a commit group; more are answered with 503.
+    commit_queue_bytes_max: Bytes = "commit.queue_bytes_max", "67108864", "bytes";
+    /// The size at which a segment file is closed and the next one begun.
+    store_segment_bytes_max: Bytes = "store.segment_bytes_max", "268435456", "bytes";
+    /// The number of events at which a segment file is closed and the next one begun.
+    store_segment_events_max: Count = "store.segment_events_max", "1048576", "events";
+    /// How much of the end of the log is kept in memory for readers.
+    store_recent_bytes_max: Bytes = "store.recent_bytes_max", "16777216", "bytes";
+    /// How many streams the writer remembers the versions of.
+    store_versions_max: Count = "store.versions_max", "262144", "streams";
+    /// How much space is reserved ahead of the log at a time.
+    store_reserve_bytes: Bytes = "store.reserve_bytes", "16777216", "bytes";
+    /// The largest number of open connections.
+    http_connections_max: Count = "http.connections_max", "10000", "connections";
+    /// How long a request may take, but for streams.
+    http_request_ms_max: Millis = "http.request_ms_max", "30000", "ms";
+    /// How long a connection may take to send the head of a request; idle keep-alive included.
+    http_header_ms_max: Millis = "http.header_ms_max", "60000", "ms";
+    /// How long a streamed body may stand still.
+    http_body_idle_ms_max: Millis = "http.body_idle_ms_max", "30000", "ms";
+    /// The largest number of live connections, WebSocket and SSE together.
+    live_connections_max: Count = "live.connections_max", "2000", "connections";
+    /// The largest number of subscriptions on one WebSocket.
+    live_subscriptions_max: Count = "live.subscriptions_max", "100", "subscriptions";
+    /// The largest WebSocket message from a client.
+    live_message_bytes_max: Bytes = "live.message_bytes_max", "65536", "bytes";
+    /// How many messages a second one WebSocket client may send.
+    live_messages_per_s_max: Count = "live.messages_per_s_max", "50", "messages/s";
+    /// How many events are buffered for a subscription before it falls back to the log.
+    live_buffer_events_max: Count = "live.buffer_events_max", "256", "events";
+    /// How often a live connection that is quiet gets a heartbeat.
+    live_heartbeat_ms: Millis = "live.heartbeat_ms", "15000", "ms";
+    /// How long a WebSocket client may take to authenticate.
+    live_authenticate_ms_max: Millis = "live.authenticate_ms_max", "10000", "ms";
+    /// How long a live connection may take to accept what is sent to it.
+    live_send_ms_max: Millis = "live.send_ms_max", "30000", "ms";
+    /// How long a graceful shutdown may take before connections are cut.
+    shutdown_ms_max: Millis = "shutdown.ms_max", "20000", "ms";
+}
+
+/// Returns the key with a name.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_of_its_kind() {
+        let config = Config::read(&Raw::defaults()).unwrap();
+        assert_eq!(config.limits_event_bytes_max.0, 1 << 20);
+    }
+
+    #[test]
+    fn variables_and_flags_are_unique() {
+        let mut variables: Vec<String> = KEYS.iter().map(Key::variable).collect();
+        let mut flags: Vec<String> = KEYS.iter().map(Key::flag).collect();
+        variables.sort();
+        variables.dedup();
+        flags.sort();
+        flags.dedup();
+        assert_eq!((variables.len(), flags.len()), (KEYS.len(), KEYS.len()));
+    }
+
+    #[test]
+    fn defaults_agree_with_the_model() {
+        let config = Config::read(&Raw::defaults()).unwrap();
+        let limits = factum_model::Limits::default();
+        assert_eq!(
+            config.limits_event_bytes_max.in_memory(),
+            limits.event_bytes_max
+        );
+        assert_eq!(
+            config.limits_request_bytes_max.in_memory(),
+            limits.request_bytes_max
+        );
+        assert_eq!(
+            config.limits_request_events_max.0,
+            limits.request_events_max
+        );
+        assert_eq!(config.limits_json_depth_max.0, limits.json.depth_max);
+    }
+}
