@@ -262,6 +262,13 @@ impl RecordedEvent {
         self.text.len()
     }
 
+    /// Returns the event with a buffer of its own, which holds no more than its texts.
+    #[must_use]
+    pub fn into_owned(mut self) -> Self {
+        self.text = ByteString::from(&*self.text);
+        self
+    }
+
     /// Tells whether the event is of this stream.
     #[must_use]
     pub fn is_of(&self, stream: &StreamId) -> bool {

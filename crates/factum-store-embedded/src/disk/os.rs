@@ -13,7 +13,7 @@ use super::{Disk, DiskFile, LockError, LockGuard};
 /// Files that only their owner may read: payloads are nobody else's business.
 const FILE_MODE: u32 = 0o600;
 /// What direct writes need: addresses, offsets and lengths are multiples of this.
-const DIRECT_ALIGNMENT: u64 = 4096;
+const DIRECT_ALIGNMENT: usize = 4096;
 /// How much is zeroed in one call.
 const ZERO_CHUNK: usize = 1 << 20;
 
@@ -177,7 +177,7 @@ impl DiskFile for OsFile {
         self.file.sync_data()
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
@@ -190,8 +190,7 @@ impl DiskFile for OsFile {
     }
 
     fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
-        let aligned =
-            offset.is_multiple_of(DIRECT_ALIGNMENT) && length.is_multiple_of(DIRECT_ALIGNMENT);
+        let aligned = (offset | length).is_multiple_of(DIRECT_ALIGNMENT as u64);
         let direct = OpenOptions::new()
             .write(true)
             .custom_flags(i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default())
@@ -202,9 +201,9 @@ impl DiskFile for OsFile {
             Ok(file) if aligned => file,
             Ok(_) | Err(_) => OpenOptions::new().write(true).open(&self.path)?,
         };
-        let buffer = vec![0_u8; ZERO_CHUNK + DIRECT_ALIGNMENT as usize];
-        let misaligned = buffer.as_ptr().addr() % DIRECT_ALIGNMENT as usize;
-        let start = (DIRECT_ALIGNMENT as usize - misaligned) % DIRECT_ALIGNMENT as usize;
+        let buffer = vec![0_u8; ZERO_CHUNK + DIRECT_ALIGNMENT];
+        let misaligned = buffer.as_ptr().addr() % DIRECT_ALIGNMENT;
+        let start = (DIRECT_ALIGNMENT - misaligned) % DIRECT_ALIGNMENT;
         let zeros = buffer.get(start..start + ZERO_CHUNK).unwrap_or_default();
         let mut done = 0;
         while done < length {
@@ -244,7 +243,7 @@ mod tests {
         file.write_at(&[7; 4096], 0).unwrap();
         file.zero(4096, 3 << 20).unwrap();
         file.zero(100 << 10, 5).unwrap();
-        assert_eq!(file.len().unwrap(), 4096 + (3 << 20));
+        assert_eq!(file.length().unwrap(), 4096 + (3 << 20));
         let bytes = crate::disk::read_range(&*file, 4000, 200).unwrap();
         assert!(
             bytes[..96].iter().all(|&byte| byte == 7) && bytes[96..].iter().all(|&byte| byte == 0)

@@ -1,1 +1,3 @@
 //! Tests of the embedded store through its public face.
+
+mod rolling;

@@ -1,0 +1,432 @@
+//! Reads the index of a closed segment.
+//!
+//! In memory are only the checksums of the blocks, a fence for every 512 keys, the filter, the
+//! names and the spans of time. The rest is read block by block, each checked when it is read.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable as _, Filter as _, FilterRef as _};
+
+use crate::bytes_io::{Reader, Short, crc};
+use crate::disk::{DiskFile, read_exact_at, read_range};
+use crate::index::build::{
+    BLOCK_BYTES, FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES, IndexIdentity, KEYS_PER_FENCE,
+    N_SECTIONS, POSTING_BIT, decode_posting,
+};
+use crate::index::times::Times;
+use crate::term::Term;
+
+/// Why an index cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IndexError {
+    /// Its bytes are damaged; it can be rebuilt from the log.
+    #[error("index is damaged: {0}")]
+    Damaged(&'static str),
+    /// The system could not read it.
+    #[error("index cannot be read")]
+    Io(#[from] io::Error),
+}
+
+impl From<Short> for IndexError {
+    fn from(Short: Short) -> Self {
+        Self::Damaged("too short")
+    }
+}
+
+const OFFSETS: usize = 0;
+const KEYS: usize = 1;
+const REFS: usize = 2;
+const POSTINGS: usize = 3;
+const NAMES: usize = 4;
+const TIMES: usize = 5;
+const FILTER: usize = 6;
+const CHECKS: usize = 7;
+
+/// The index of a closed segment.
+pub(crate) struct SealedIndex {
+    file: Arc<dyn DiskFile>,
+    n_events: u32,
+    n_keys: usize,
+    sections: [Section; N_SECTIONS + 1],
+    checks: Vec<u32>,
+    fences: Vec<u64>,
+    filter: TermFilter,
+    event_types: Vec<Box<str>>,
+    aggregate_types: Vec<Box<str>>,
+    times: Times,
+}
+
+impl std::fmt::Debug for SealedIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedIndex")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A filter that never denies a term that is there, and one in 256 that is not.
+#[derive(Default)]
+struct TermFilter {
+    descriptor: [u8; BinaryFuse8::DESCRIPTOR_LEN],
+    fingerprints: Box<[u8]>,
+}
+
+impl TermFilter {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, IndexError> {
+        let descriptor = reader.array()?;
+        let length = reader.count(1)?;
+        let filter = Self {
+            descriptor,
+            fingerprints: reader.bytes(length)?.into(),
+        };
+        let mut parts = Reader::new(&filter.descriptor);
+        let (_seed, segment, mask) = (parts.u64()?, parts.u32()?, parts.u32()?);
+        // The filter looks at three places, the last two in the segments after the first.
+        let reach = u64::from(parts.u32()?) + 2 * u64::from(segment);
+        if reach > length as u64 || (segment != 0 && mask != segment - 1) {
+            return Err(IndexError::Damaged("filter"));
+        }
+        Ok(filter)
+    }
+
+    fn may_contain(&self, term: Term) -> bool {
+        !self.fingerprints.is_empty()
+            && BinaryFuse8Ref::from_dma(&self.descriptor, &self.fingerprints).contains(&term)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Section {
+    offset: u64,
+    length: u64,
+}
+
+impl SealedIndex {
+    /// Opens an index and checks that it is the one of this segment.
+    pub(crate) fn open(
+        file: Arc<dyn DiskFile>,
+        identity: &IndexIdentity,
+    ) -> Result<Self, IndexError> {
+        let length = file.length()?;
+        let footer_at = length
+            .checked_sub(FOOTER_BYTES as u64)
+            .filter(|at| *at >= HEADER_BYTES as u64)
+            .ok_or(Short)?;
+        let sections = read_footer(&read_range(&*file, footer_at, FOOTER_BYTES)?, footer_at)?;
+        let (sections, checks_crc) = sections;
+        let checks = sections[CHECKS];
+        let raw = read_range(&*file, checks.offset, to_usize(checks.length)?)?;
+        if crc(&raw) != checks_crc
+            || checks.offset.div_ceil(BLOCK_BYTES as u64) * 4 != checks.length
+        {
+            return Err(IndexError::Damaged("checksums of the blocks"));
+        }
+        let mut reader = Reader::new(&raw);
+        let checks: Vec<u32> = (0..raw.len() / 4)
+            .map(|_| reader.u32())
+            .collect::<Result<_, _>>()?;
+        let mut index = Self {
+            file,
+            n_events: identity.n_events,
+            n_keys: to_usize(sections[KEYS].length / 8)?,
+            sections,
+            checks,
+            fences: Vec::new(),
+            filter: TermFilter::default(),
+            event_types: Vec::new(),
+            aggregate_types: Vec::new(),
+            times: Times::default(),
+        };
+        if index.read(0, HEADER_BYTES)? != identity.encode() {
+            return Err(IndexError::Damaged("of another segment"));
+        }
+        if index.sections[OFFSETS].length != u64::from(identity.n_events) * 4
+            || index.sections[REFS].length != index.n_keys as u64 * 4
+        {
+            return Err(IndexError::Damaged("section lengths"));
+        }
+        index.load()?;
+        Ok(index)
+    }
+
+    fn load(&mut self) -> Result<(), IndexError> {
+        let names = self.whole_section(NAMES)?;
+        let mut reader = Reader::new(&names);
+        self.event_types = read_names(&mut reader)?;
+        self.aggregate_types = read_names(&mut reader)?;
+        self.times = Times::decode(&self.whole_section(TIMES)?, self.n_events)?;
+        let filter = self.whole_section(FILTER)?;
+        let mut reader = Reader::new(&filter);
+        for _ in 0..reader.count(8)? {
+            self.fences.push(reader.u64()?);
+        }
+        self.filter = TermFilter::decode(&mut reader)?;
+        Ok(())
+    }
+
+    pub(crate) fn event_types(&self) -> impl Iterator<Item = &str> {
+        self.event_types.iter().map(|name| &**name)
+    }
+
+    pub(crate) fn aggregate_types(&self) -> impl Iterator<Item = &str> {
+        self.aggregate_types.iter().map(|name| &**name)
+    }
+
+    pub(crate) const fn times(&self) -> &Times {
+        &self.times
+    }
+
+    pub(crate) const fn n_events(&self) -> u32 {
+        self.n_events
+    }
+
+    /// Returns how many bytes the index keeps in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.checks.len() * 4 + self.fences.len() * 8 + self.filter.fingerprints.len()
+    }
+
+    /// Returns the offsets of a range of records, divided by eight.
+    pub(crate) fn offsets(&self, range: Range<u32>) -> Result<Vec<u32>, IndexError> {
+        let length = range.len() * 4;
+        let raw = self.section(OFFSETS, u64::from(range.start) * 4, length)?;
+        let mut reader = Reader::new(&raw);
+        Ok((0..range.len())
+            .map(|_| reader.u32())
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// Returns the ordinals of the events that may have a term.
+    pub(crate) fn bitmap(&self, term: Term) -> Result<RoaringBitmap, IndexError> {
+        if self.n_keys == 0 || !self.filter.may_contain(term) {
+            return Ok(RoaringBitmap::new());
+        }
+        let Some(place) = self.find_key(term)? else {
+            return Ok(RoaringBitmap::new());
+        };
+        let reference = self.section(REFS, place as u64 * 4, 4)?;
+        let reference = Reader::new(&reference).u32()?;
+        if reference & POSTING_BIT == 0 {
+            return Ok(RoaringBitmap::from_iter([reference]));
+        }
+        let at = u64::from(reference & !POSTING_BIT) * 4;
+        let head = self.section(POSTINGS, at, 8)?;
+        let mut head = Reader::new(&head);
+        let (count, length) = (head.u32()?, head.u32()? as usize);
+        let list = self.section(POSTINGS, at + 8, length)?;
+        decode_posting(count, &list).ok_or(IndexError::Damaged("posting list"))
+    }
+
+    fn find_key(&self, term: Term) -> Result<Option<usize>, IndexError> {
+        let fence = self.fences.partition_point(|fence| *fence <= term);
+        let Some(block) = fence.checked_sub(1) else {
+            return Ok(None);
+        };
+        let first = block * KEYS_PER_FENCE;
+        let n_keys = KEYS_PER_FENCE.min(self.n_keys.saturating_sub(first));
+        let raw = self.section(KEYS, first as u64 * 8, n_keys * 8)?;
+        let mut reader = Reader::new(&raw);
+        let keys: Vec<u64> = (0..n_keys)
+            .map(|_| reader.u64())
+            .collect::<Result<_, _>>()?;
+        Ok(keys.binary_search(&term).ok().map(|found| first + found))
+    }
+
+    /// Reads every block and checks it.
+    pub(crate) fn verify(&self) -> Result<(), IndexError> {
+        let end = to_usize(self.sections[CHECKS].offset)?;
+        let mut at = 0;
+        while at < end {
+            let length = (1 << 20).min(end - at);
+            self.read(at as u64, length)?;
+            at += length;
+        }
+        Ok(())
+    }
+
+    fn whole_section(&self, section: usize) -> Result<Vec<u8>, IndexError> {
+        let length = to_usize(
+            self.sections
+                .get(section)
+                .map_or(0, |section| section.length),
+        )?;
+        self.section(section, 0, length)
+    }
+
+    fn section(&self, section: usize, at: u64, length: usize) -> Result<Vec<u8>, IndexError> {
+        let section = self.sections.get(section).copied().unwrap_or_default();
+        if at.saturating_add(length as u64) > section.length {
+            return Err(IndexError::Damaged("reference outside a section"));
+        }
+        self.read(section.offset + at, length)
+    }
+
+    /// Reads bytes by whole blocks, and checks the blocks.
+    fn read(&self, at: u64, length: usize) -> Result<Vec<u8>, IndexError> {
+        let end_of_blocks = self.sections[CHECKS].offset;
+        let first = at / BLOCK_BYTES as u64;
+        let start = first * BLOCK_BYTES as u64;
+        let end = (at + length as u64)
+            .next_multiple_of(BLOCK_BYTES as u64)
+            .min(end_of_blocks);
+        let mut bytes = vec![0; to_usize(end.saturating_sub(start))?];
+        match read_exact_at(&*self.file, &mut bytes, start) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Short.into()),
+            result => result?,
+        }
+        let checks = self.checks.get(to_usize(first)?..).unwrap_or_default();
+        let blocks = bytes.chunks(BLOCK_BYTES);
+        if blocks.len() > checks.len()
+            || !blocks
+                .zip(checks)
+                .all(|(block, check)| crc(block) == *check)
+        {
+            return Err(IndexError::Damaged("checksum of a block"));
+        }
+        let skipped = to_usize(at - start)?;
+        bytes.drain(..skipped);
+        bytes.truncate(length);
+        if bytes.len() < length {
+            return Err(Short.into());
+        }
+        Ok(bytes)
+    }
+}
+
+fn read_footer(
+    bytes: &[u8],
+    footer_at: u64,
+) -> Result<([Section; N_SECTIONS + 1], u32), IndexError> {
+    let mut reader = Reader::new(bytes);
+    let mut sections = [Section::default(); N_SECTIONS + 1];
+    for section in &mut sections {
+        *section = Section {
+            offset: reader.u64()?,
+            length: reader.u64()?,
+        };
+    }
+    let checks_crc = reader.u32()?;
+    let summed = bytes
+        .get(..bytes.len() - reader.remaining())
+        .unwrap_or_default();
+    if reader.u32()? != crc(summed) || reader.bytes(8)? != FOOTER_MAGIC {
+        return Err(IndexError::Damaged("footer"));
+    }
+    let inside = |section: &Section| {
+        section
+            .offset
+            .checked_add(section.length)
+            .is_some_and(|end| end <= footer_at)
+    };
+    if !sections.iter().all(inside) {
+        return Err(IndexError::Damaged("section outside the file"));
+    }
+    Ok((sections, checks_crc))
+}
+
+fn read_names(reader: &mut Reader<'_>) -> Result<Vec<Box<str>>, IndexError> {
+    let mut names = Vec::new();
+    for _ in 0..reader.count(2)? {
+        let length = reader.u16()?;
+        let name = std::str::from_utf8(reader.bytes(length.into())?);
+        names.push(name.map_err(|_| IndexError::Damaged("name"))?.into());
+    }
+    Ok(names)
+}
+
+fn to_usize(number: u64) -> Result<usize, IndexError> {
+    usize::try_from(number).map_err(|_| IndexError::Damaged("length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use factum_model::Position;
+    use factum_store::StoreId;
+
+    use super::*;
+    use crate::disk::{Disk as _, OsDisk};
+    use crate::index::{TailEntry, TailIndex, build};
+
+    fn tail(n_events: u32) -> TailIndex {
+        let mut tail = TailIndex::default();
+        for ordinal in 0..n_events {
+            let entry = TailEntry {
+                offset: ordinal * 3,
+                event_type: if ordinal % 2 == 0 { "even" } else { "odd" },
+                aggregate_type: "number",
+                timestamp: ordinal.into(),
+                recorded_at: 0,
+            };
+            let spread = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let terms = [
+                1,
+                1 + u64::from(ordinal % 2),
+                10 + u64::from(ordinal % 100),
+                1000 + u64::from(ordinal),
+            ];
+            tail.push(entry, terms.map(spread));
+        }
+        tail
+    }
+
+    fn spread(number: u64) -> u64 {
+        number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn identity(n_events: u32) -> IndexIdentity {
+        IndexIdentity {
+            store_id: StoreId([1; 16]),
+            base: Position::FIRST,
+            generation: 0,
+            n_events,
+            log_end: 99,
+        }
+    }
+
+    #[test]
+    fn a_sealed_index_says_what_the_tail_said() {
+        for n_events in [0, 1, 5, 5000] {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = OsDisk::open_or_create(dir.path()).unwrap();
+            let tail = tail(n_events);
+            build::write(&disk, "i", &identity(n_events), &tail).unwrap();
+            let sealed = SealedIndex::open(disk.open("i").unwrap(), &identity(n_events)).unwrap();
+            sealed.verify().unwrap();
+            assert_eq!(sealed.offsets(0..n_events).unwrap(), tail.offsets());
+            assert_eq!(sealed.times(), tail.times());
+            assert!(sealed.event_types().eq(tail.event_types()));
+            assert!(sealed.aggregate_types().eq(tail.aggregate_types()));
+            for term in (0..2000).map(spread) {
+                assert_eq!(
+                    sealed.bitmap(term).unwrap(),
+                    tail.bitmap(term, &(0..n_events))
+                );
+            }
+            let other = IndexIdentity {
+                log_end: 100,
+                ..identity(n_events)
+            };
+            assert!(SealedIndex::open(disk.open("i").unwrap(), &other).is_err());
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = OsDisk::open_or_create(dir.path()).unwrap();
+        let bytes = build::encode(&identity(30), &tail(30)).unwrap();
+        let file = disk.create("i").unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            file.write_at(&damaged, 0).unwrap();
+            let opened = SealedIndex::open(file.clone(), &identity(30));
+            assert!(
+                opened.and_then(|index| index.verify()).is_err(),
+                "bit {bit}"
+            );
+        }
+    }
+}

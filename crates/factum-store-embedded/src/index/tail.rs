@@ -1,0 +1,234 @@
+//! The index of a segment that is still being written, in memory.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+
+use factum_model::RecordedEvent;
+use hashbrown::HashMap;
+use roaring::RoaringBitmap;
+
+use crate::index::times::Times;
+use crate::term::Term;
+
+/// The place of a record that is lost, in the table of offsets.
+pub(crate) const LOST: u32 = u32::MAX;
+
+/// The index of a segment, in memory.
+///
+/// The writer adds events before they are durable; readers bound every look-up by the head, so
+/// they do not see them. Events that could not be written are taken back by [`TailIndex::truncate`].
+#[derive(Debug, Default)]
+pub(crate) struct TailIndex {
+    offsets: Vec<u32>,
+    terms: HashMap<Term, Posting, BuildHasherDefault<TermHasher>>,
+    event_types: BTreeSet<Box<str>>,
+    aggregate_types: BTreeSet<Box<str>>,
+    times: Times,
+}
+
+/// The ordinals of the events with a term, ascending. Most terms have one.
+#[derive(Debug)]
+enum Posting {
+    One(u32),
+    #[expect(
+        clippy::box_collection,
+        reason = "a slot of the table is half as large with the box"
+    )]
+    Many(Box<Vec<u32>>),
+}
+
+impl Posting {
+    fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::One(ordinal) => std::slice::from_ref(ordinal),
+            Self::Many(ordinals) => ordinals,
+        }
+    }
+
+    fn push(&mut self, ordinal: u32) {
+        match self {
+            Self::One(first) if *first == ordinal => {}
+            Self::One(first) => *self = Self::Many(Box::new(vec![*first, ordinal])),
+            Self::Many(ordinals) if ordinals.last() == Some(&ordinal) => {}
+            Self::Many(ordinals) => ordinals.push(ordinal),
+        }
+    }
+}
+
+/// Terms are keyed hashes already.
+#[derive(Debug, Default)]
+pub(crate) struct TermHasher(u64);
+
+impl Hasher for TermHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+}
+
+/// What the index keeps of an event beside its terms.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TailEntry<'a> {
+    pub(crate) offset: u32,
+    pub(crate) event_type: &'a str,
+    pub(crate) aggregate_type: &'a str,
+    pub(crate) timestamp: i64,
+    pub(crate) recorded_at: i64,
+}
+
+impl<'a> TailEntry<'a> {
+    pub(crate) fn of(event: &'a RecordedEvent, offset: u32) -> Self {
+        Self {
+            offset,
+            event_type: event.event_type(),
+            aggregate_type: event.aggregate_type(),
+            timestamp: event.timestamp.as_micros(),
+            recorded_at: event.recorded_at.as_micros(),
+        }
+    }
+}
+
+impl TailIndex {
+    /// Returns how many events are in the index, those that are not durable yet included.
+    pub(crate) fn n_events(&self) -> u32 {
+        // A segment is closed long before it has four thousand million events.
+        u32::try_from(self.offsets.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Adds the next event.
+    pub(crate) fn push(&mut self, entry: TailEntry<'_>, terms: impl IntoIterator<Item = Term>) {
+        let ordinal = self.n_events();
+        for term in terms {
+            self.terms
+                .entry(term)
+                .and_modify(|posting| posting.push(ordinal))
+                .or_insert(Posting::One(ordinal));
+        }
+        // The sets have a handful of names, and most events bring one that is there.
+        if !self.event_types.contains(entry.event_type) {
+            self.event_types.insert(entry.event_type.into());
+        }
+        if !self.aggregate_types.contains(entry.aggregate_type) {
+            self.aggregate_types.insert(entry.aggregate_type.into());
+        }
+        self.times.push(entry.timestamp, entry.recorded_at);
+        self.offsets.push(entry.offset);
+    }
+
+    /// Keeps the place of an event whose record is lost.
+    pub(crate) fn push_lost(&mut self) {
+        self.times.push_unknown();
+        self.offsets.push(LOST);
+    }
+
+    /// Takes back all events from `n_events` on.
+    pub(crate) fn truncate(&mut self, n_events: u32) {
+        self.offsets.truncate(n_events as usize);
+        self.times.truncate(n_events);
+        self.terms.retain(|_, posting| match posting {
+            Posting::One(ordinal) => *ordinal < n_events,
+            Posting::Many(ordinals) => {
+                ordinals.truncate(ordinals.partition_point(|&ordinal| ordinal < n_events));
+                !ordinals.is_empty()
+            }
+        });
+    }
+
+    pub(crate) fn offsets(&self) -> &[u32] {
+        &self.offsets
+    }
+
+    pub(crate) const fn times(&self) -> &Times {
+        &self.times
+    }
+
+    /// Returns the ordinals of the events with a term, within a range.
+    pub(crate) fn posting(&self, term: Term, range: &Range<u32>) -> &[u32] {
+        let ordinals = self
+            .terms
+            .get(&term)
+            .map(Posting::as_slice)
+            .unwrap_or_default();
+        let first = ordinals.partition_point(|&ordinal| ordinal < range.start);
+        let last = ordinals.partition_point(|&ordinal| ordinal < range.end);
+        ordinals.get(first..last).unwrap_or_default()
+    }
+
+    pub(crate) fn bitmap(&self, term: Term, range: &Range<u32>) -> RoaringBitmap {
+        // Postings are ascending, so the only error, an unsorted value, cannot be.
+        RoaringBitmap::from_sorted_iter(self.posting(term, range).iter().copied())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn event_types(&self) -> impl Iterator<Item = &str> {
+        self.event_types.iter().map(|name| &**name)
+    }
+
+    pub(crate) fn aggregate_types(&self) -> impl Iterator<Item = &str> {
+        self.aggregate_types.iter().map(|name| &**name)
+    }
+
+    /// Returns all terms with their ordinals, by term.
+    pub(crate) fn sorted_terms(&self) -> Vec<(Term, &[u32])> {
+        let mut terms: Vec<_> = self
+            .terms
+            .iter()
+            .map(|(term, posting)| (*term, posting.as_slice()))
+            .collect();
+        terms.sort_unstable_by_key(|(term, _)| *term);
+        terms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(n_events: u32) -> TailIndex {
+        let mut index = TailIndex::default();
+        for ordinal in 0..n_events {
+            let entry = TailEntry {
+                offset: ordinal * 10,
+                event_type: "a",
+                aggregate_type: "b",
+                timestamp: ordinal.into(),
+                recorded_at: 0,
+            };
+            index.push(
+                entry,
+                [7, u64::from(ordinal % 3), 7, 1000 + u64::from(ordinal)],
+            );
+        }
+        index
+    }
+
+    #[test]
+    fn postings_hold_each_event_once() {
+        let index = index(10);
+        assert_eq!(index.posting(7, &(0..10)), (0..10).collect::<Vec<_>>());
+        assert_eq!(index.posting(1, &(2..8)), [4, 7]);
+        assert_eq!(index.posting(1003, &(0..10)), [3]);
+        assert!(index.posting(99, &(0..10)).is_empty());
+    }
+
+    #[test]
+    fn taking_back_leaves_no_trace() {
+        let mut longer = index(10);
+        longer.truncate(4);
+        assert_eq!(longer.sorted_terms(), index(4).sorted_terms());
+        assert_eq!(
+            (longer.n_events(), longer.offsets()),
+            (4, index(4).offsets())
+        );
+    }
+}

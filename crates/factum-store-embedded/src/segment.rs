@@ -1,0 +1,407 @@
+//! A segment that is open for reading: its file, and its index in memory or beside it.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use factum_model::{Position, RecordedEvent};
+use factum_query::{Filter, TimeRange};
+use factum_store::ReadError;
+use roaring::RoaringBitmap;
+
+use crate::disk::DiskFile;
+use crate::frame::{FrameError, decode_record};
+use crate::index::{Index, IndexError, LOST, SealedIndex, TailIndex, candidates};
+use crate::manifest::SegmentEntry;
+use crate::term::{Term, TermKey};
+use crate::walk::{Step, Walk};
+
+/// Records that are not further apart are read at once.
+const COALESCE_BYTES: u64 = 8 << 10;
+/// The most that is read at once.
+const READ_BYTES_MAX: u64 = 1 << 20;
+/// A page of matches out of a scan copies each text, so that a small event does not hold the
+/// whole chunk that it was read with in memory.
+const SHARE_BYTES_MIN: u64 = 64 << 10;
+
+/// A segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) entry: SegmentEntry,
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) key: TermKey,
+    index: RwLock<Index>,
+    /// Where the last durable group ends.
+    end: AtomicU64,
+    /// How many events it has, once it is closed.
+    n_closed: AtomicU32,
+}
+
+impl Segment {
+    pub(crate) fn new(
+        entry: SegmentEntry,
+        file: Arc<dyn DiskFile>,
+        key: TermKey,
+        index: Index,
+        end: u64,
+    ) -> Self {
+        Self {
+            entry,
+            file,
+            key,
+            index: RwLock::new(index),
+            end: AtomicU64::new(end),
+            n_closed: AtomicU32::new(entry.closed.map_or(u32::MAX, |closed| closed.n_events)),
+        }
+    }
+
+    /// Returns the ordinal of a position in this segment.
+    pub(crate) fn ordinal(&self, position: Position) -> u32 {
+        u32::try_from(position.get().saturating_sub(self.entry.base.get())).unwrap_or(u32::MAX)
+    }
+
+    /// Returns the position of an ordinal.
+    pub(crate) fn position(&self, ordinal: u32) -> Position {
+        let number = self.entry.base.get().saturating_add(u64::from(ordinal));
+        Position::new(number).unwrap_or(self.entry.base)
+    }
+
+    /// Returns the end of the last durable group.
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Tells readers that the file is durable up to here.
+    pub(crate) fn set_end(&self, end: u64) {
+        self.end.store(end, Ordering::Release);
+    }
+
+    /// Takes no more events.
+    pub(crate) fn close(&self, n_events: u32) {
+        self.n_closed.store(n_events, Ordering::Release);
+    }
+
+    /// Returns the range of the ordinals up to a position.
+    pub(crate) fn ordinals_to(&self, last: Option<Position>) -> Range<u32> {
+        match last {
+            Some(last) if self.entry.base <= last => {
+                let n_closed = self.n_closed.load(Ordering::Acquire);
+                0..self.ordinal(last).saturating_add(1).min(n_closed)
+            }
+            Some(_) | None => 0..0,
+        }
+    }
+
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Changes the index in memory; does nothing once it is in a file.
+    pub(crate) fn with_tail<T>(&self, change: impl FnOnce(&mut TailIndex) -> T) -> Option<T> {
+        let mut index = self
+            .index
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match &mut *index {
+            Index::Tail(tail) => Some(change(tail)),
+            Index::Sealed(_) => None,
+        }
+    }
+
+    /// Looks at the index in memory; `None` once it is in a file.
+    pub(crate) fn read_tail<T>(&self, look: impl FnOnce(&TailIndex) -> T) -> Option<T> {
+        match &*self.index() {
+            Index::Tail(tail) => Some(look(tail)),
+            Index::Sealed(_) => None,
+        }
+    }
+
+    /// Puts the index in the file in the place of the one in memory.
+    pub(crate) fn seal(&self, sealed: SealedIndex) {
+        let mut index = self
+            .index
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *index = Index::Sealed(Arc::new(sealed));
+    }
+
+    /// Returns the index in the file, where there is one.
+    pub(crate) fn sealed(&self) -> Option<Arc<SealedIndex>> {
+        match &*self.index() {
+            Index::Tail(_) => None,
+            Index::Sealed(sealed) => Some(Arc::clone(sealed)),
+        }
+    }
+
+    /// Asks the index; one that is damaged is rebuilt from the log, in memory, and asked again.
+    fn ask<T>(&self, question: impl Fn(&Index) -> Result<T, IndexError>) -> Result<T, ReadError> {
+        let answer = question(&self.index());
+        let damage = match answer {
+            Ok(answer) => return Ok(answer),
+            Err(IndexError::Io(error)) => return Err(error.into()),
+            Err(IndexError::Damaged(damage)) => damage,
+        };
+        tracing::error!(segment = %self.entry.log_name(), damage, "index is damaged; rebuilding it");
+        let rebuilt = rebuild_index(&self.file, &self.entry, &self.key)?;
+        let mut index = self
+            .index
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *index = Index::Tail(rebuilt);
+        question(&index).map_err(|error| match error {
+            IndexError::Io(error) => error.into(),
+            IndexError::Damaged(damage) => std::io::Error::other(damage).into(),
+        })
+    }
+
+    /// Returns the ordinals of the events that may match; `None` when any event may.
+    pub(crate) fn candidates(
+        &self,
+        filter: &Filter,
+        range: &Range<u32>,
+    ) -> Result<Option<RoaringBitmap>, ReadError> {
+        self.ask(|index| candidates(index, &self.key, filter, range))
+    }
+
+    /// Returns the newest event, within a range, that may have a term and for which `wanted`
+    /// holds; `look` says where the event itself is.
+    pub(crate) fn newest(
+        &self,
+        term: Term,
+        mut range: Range<u32>,
+        look: impl Fn(u32) -> Result<RecordedEvent, ReadError>,
+        wanted: impl Fn(&RecordedEvent) -> bool,
+    ) -> Result<Option<RecordedEvent>, ReadError> {
+        while let Some(ordinal) = self.ask(|index| index.last(term, &range))? {
+            let event = look(ordinal)?;
+            if wanted(&event) {
+                return Ok(Some(event));
+            }
+            // Another term with the same hash: go on before it.
+            range.end = ordinal;
+        }
+        Ok(None)
+    }
+
+    /// Returns the ordinals of the events that may have a term.
+    pub(crate) fn bitmap(
+        &self,
+        term: Term,
+        range: &Range<u32>,
+    ) -> Result<RoaringBitmap, ReadError> {
+        self.ask(|index| index.bitmap(term, range))
+    }
+
+    /// Adds the aggregate types that may occur to a set.
+    pub(crate) fn add_aggregate_types(
+        &self,
+        names: &mut BTreeSet<String>,
+    ) -> Result<(), ReadError> {
+        self.ask(|index| Ok(index.aggregate_types()))
+            .map(|found| names.extend(found))
+    }
+
+    /// Tells whether the block of an event may hold one inside both ranges.
+    pub(crate) fn may_contain(
+        &self,
+        ordinal: u32,
+        timestamp: TimeRange,
+        recorded: TimeRange,
+    ) -> bool {
+        self.index().may_contain(ordinal, timestamp, recorded)
+    }
+
+    /// Reads one event.
+    pub(crate) fn fetch_one(&self, ordinal: u32) -> Result<RecordedEvent, ReadError> {
+        let mut events = self.fetch(&[ordinal])?;
+        events
+            .pop()
+            .ok_or_else(|| self.corrupt(ordinal, &FrameError::Short))
+    }
+
+    /// Reads the events with some ordinals, ascending, in that order. Records that stand close
+    /// together are read at once.
+    pub(crate) fn fetch(&self, ordinals: &[u32]) -> Result<Vec<RecordedEvent>, ReadError> {
+        let mut events = Vec::with_capacity(ordinals.len());
+        let places = self.places(ordinals)?;
+        let mut rest = places.as_slice();
+        while let Some(first) = rest.first() {
+            let mut end = first.end;
+            let mut n_together = 1;
+            while let Some(next) = rest.get(n_together)
+                && next.start <= end + COALESCE_BYTES
+                && next.end - first.start <= READ_BYTES_MAX
+            {
+                end = end.max(next.end);
+                n_together += 1;
+            }
+            let (together, later) = rest.split_at(n_together);
+            self.read_records(first.start..end, together, &mut events)?;
+            rest = later;
+        }
+        Ok(events)
+    }
+
+    /// Returns where the records of some ordinals are.
+    fn places(&self, ordinals: &[u32]) -> Result<Vec<Place>, ReadError> {
+        let end = self.end();
+        let mut places = Vec::with_capacity(ordinals.len());
+        let mut rest = ordinals;
+        while let Some(&first) = rest.first() {
+            // One look-up serves all ordinals within a block of the table.
+            let n_near = rest.partition_point(|&ordinal| ordinal - first < 1024);
+            let (near, later) = rest.split_at(n_near);
+            let last = near.last().copied().unwrap_or(first);
+            let offsets = self.ask(|index| index.offsets(first..last.saturating_add(2)))?;
+            for &ordinal in near {
+                let at = (ordinal - first) as usize;
+                let offset = offsets.get(at).copied().filter(|offset| *offset != LOST);
+                let offset = offset.ok_or_else(|| self.corrupt(ordinal, &FrameError::Short))?;
+                let start = u64::from(offset) * 8;
+                let next = offsets
+                    .get(at + 1)
+                    .copied()
+                    .filter(|offset| *offset != LOST);
+                let bound = next.map_or(end, |next| u64::from(next) * 8);
+                places.push(Place {
+                    ordinal,
+                    start,
+                    end: bound.max(start),
+                });
+            }
+            rest = later;
+        }
+        Ok(places)
+    }
+
+    fn read_records(
+        &self,
+        range: Range<u64>,
+        places: &[Place],
+        events: &mut Vec<RecordedEvent>,
+    ) -> Result<(), ReadError> {
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; length];
+        let n_read = self.file.read_at(&mut buffer, range.start)?;
+        buffer.truncate(n_read);
+        let bytes = Bytes::from(buffer);
+        for place in places {
+            let at = usize::try_from(place.start - range.start).unwrap_or(usize::MAX);
+            let event =
+                decode_record(&bytes, at).map_err(|error| self.corrupt(place.ordinal, &error))?;
+            if event.position != self.position(place.ordinal) {
+                return Err(self.corrupt(place.ordinal, &FrameError::Content("position")));
+            }
+            events.push(event);
+        }
+        Ok(())
+    }
+
+    /// Reads all events of a range of ordinals.
+    pub(crate) fn fetch_range(&self, range: Range<u32>) -> Result<Vec<RecordedEvent>, ReadError> {
+        let ordinals: Vec<u32> = range.collect();
+        self.fetch(&ordinals)
+    }
+
+    pub(crate) fn corrupt(&self, ordinal: u32, error: &FrameError) -> ReadError {
+        let position = self.position(ordinal);
+        let detail = format!("{}: {error}", self.entry.log_name());
+        ReadError::Corrupt {
+            first: position,
+            last: position,
+            detail,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    ordinal: u32,
+    start: u64,
+    /// At or behind the end of the record.
+    end: u64,
+}
+
+/// Returns an event that holds no more memory than its own texts, if it shares a large buffer.
+pub(crate) fn compact(event: RecordedEvent, shared_bytes: u64) -> RecordedEvent {
+    if shared_bytes < SHARE_BYTES_MIN {
+        event
+    } else {
+        event.into_owned()
+    }
+}
+
+/// Builds the index of a closed segment from its log.
+pub(crate) fn rebuild_index(
+    file: &Arc<dyn DiskFile>,
+    entry: &SegmentEntry,
+    key: &TermKey,
+) -> Result<TailIndex, ReadError> {
+    let mut walk = Walk::new(Arc::clone(file), entry)?;
+    let mut tail = TailIndex::default();
+    let wanted = entry.closed.map(|closed| closed.end.offset);
+    loop {
+        match walk.step()? {
+            Step::Group(group) => push_group(
+                &mut tail,
+                key,
+                &group.records().map_err(|error| {
+                    damaged(entry, group.header.first, walk.next_position(), &error)
+                })?,
+            ),
+            Step::End | Step::Torn if wanted.is_none_or(|end| end == walk.end().offset) => {
+                return Ok(tail);
+            }
+            Step::End | Step::Torn => {
+                let n_events = entry.closed.map_or(0, |closed| closed.n_events);
+                let last = entry.base.get() + u64::from(n_events).saturating_sub(1);
+                let last = Position::new(last).unwrap_or(entry.base);
+                return Err(damaged(
+                    entry,
+                    walk.next_position(),
+                    last,
+                    &FrameError::Short,
+                ));
+            }
+            Step::Corrupt(corruption) => {
+                lose(&mut tail, corruption.first, corruption.resume.header.first);
+                walk.resume(&corruption.resume);
+            }
+        }
+    }
+}
+
+/// Adds the records of a group to an index.
+pub(crate) fn push_group(tail: &mut TailIndex, key: &TermKey, records: &[(u64, RecordedEvent)]) {
+    let mut terms = Vec::with_capacity(16);
+    for (offset, event) in records {
+        terms.clear();
+        key.for_each(event, |term| terms.push(term));
+        // Records are aligned to eight, and a segment is far smaller than 32 GiB.
+        let offset = u32::try_from(offset / 8).unwrap_or(LOST);
+        tail.push(
+            crate::index::TailEntry::of(event, offset),
+            terms.iter().copied(),
+        );
+    }
+}
+
+/// Keeps the places of lost events, so that the ordinals of later ones stay right.
+pub(crate) fn lose(tail: &mut TailIndex, first: Position, resume: Position) {
+    for _ in first.get()..resume.get() {
+        tail.push_lost();
+    }
+}
+
+fn damaged(entry: &SegmentEntry, first: Position, next: Position, error: &FrameError) -> ReadError {
+    let last = next.previous().unwrap_or(first).max(first);
+    ReadError::Corrupt {
+        first,
+        last,
+        detail: format!("{}: {error}", entry.log_name()),
+    }
+}

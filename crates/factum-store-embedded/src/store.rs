@@ -1,0 +1,395 @@
+//! The store itself: opens, hands requests to the writer, answers readers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use factum_model::{
+    AggregateId, AggregateType, EventId, LimitExceeded, Position, RecordedEvent, StreamId,
+    encoded_bytes,
+};
+use factum_store::{
+    AppendError, AppendReceipt, AppendRequest, BoxFuture, Capability, Direction, EventStore,
+    HeadWatch, Lineage, LogPage, LogRead, ReadError, StoreHealth, StoreMetrics, StreamInfo,
+    StreamPage, StreamRead, WriteState,
+};
+use tokio::sync::oneshot;
+
+use crate::background::{Background, Task};
+use crate::counters::{Counters, add};
+use crate::disk::{Disk, LockGuard, OsDisk};
+use crate::frame::RECORD_HEADER_BYTES;
+use crate::log::Log;
+use crate::open::{OpenError, Opened, open, submit};
+use crate::options::Options;
+use crate::queue::{Pending, Prepared, Queue};
+use crate::term::TermFields;
+use crate::versions::Versions;
+use crate::writer::{Shared, Writer};
+
+/// The name of the lock file.
+const LOCK: &str = "LOCK";
+
+/// A store in one directory, for one process.
+///
+/// Dropping the last handle closes it: what is in the queue is written first.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    /// Ranges known to be lost since the store was opened.
+    damaged: Vec<(Position, Position)>,
+    threads: Mutex<Threads>,
+    _lock: Option<Box<dyn LockGuard>>,
+}
+
+#[derive(Debug)]
+struct Threads {
+    writer: Option<JoinHandle<()>>,
+    background: Option<(Background, JoinHandle<()>)>,
+}
+
+impl EmbeddedStore {
+    /// Opens the directory, and makes a store in it where there is none.
+    ///
+    /// When this returns, everything that was ever acknowledged is there, or the error says what
+    /// is not.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. A store that is damaged before its end is opened only for reading.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let disk: Arc<dyn Disk> = match &options.disk {
+            Some(disk) => Arc::clone(disk),
+            None if options.read_only => Arc::new(OsDisk::open_read_only(&options.directory)?),
+            None => Arc::new(OsDisk::open_or_create(&options.directory)?),
+        };
+        let lock = if options.read_only {
+            None
+        } else {
+            Some(disk.lock(LOCK, &holder())?)
+        };
+        let opened = open(&disk, &options)?;
+        Self::start(options, disk, lock, opened)
+    }
+
+    fn start(
+        options: Options,
+        disk: Arc<dyn Disk>,
+        lock: Option<Box<dyn LockGuard>>,
+        opened: Opened,
+    ) -> Result<Self, OpenError> {
+        let head = opened.next.previous();
+        let key = opened.manifest.term_key;
+        let log = Log::new(key, opened.segments, head, options.recent_bytes_max);
+        let read_only = options.read_only;
+        let shared = Arc::new(Shared {
+            queue: Queue::new(&options),
+            counters: Counters::default(),
+            state: if read_only {
+                WriteState::ReadOnly
+            } else {
+                WriteState::Open
+            }
+            .into(),
+            manifest: Mutex::new(opened.manifest),
+            options,
+            disk,
+            log,
+        });
+        let mut threads = Threads {
+            writer: None,
+            background: None,
+        };
+        if let (false, Some(active)) = (read_only, shared.log.segments().last().cloned()) {
+            let (background, tasks) = Background::new();
+            submit(&background, opened.to_seal);
+            let thread = background.spawn(Arc::clone(&shared), tasks)?;
+            threads.background = Some((background.clone(), thread));
+            let writer = Writer {
+                versions: Versions::new(shared.options.versions_max),
+                shared: Arc::clone(&shared),
+                background,
+                active,
+                end: opened.end,
+                reserved_to: opened.file_bytes.max(opened.end.offset),
+                next: opened.next,
+                last_recorded_at: opened.last_recorded_at,
+                unsealed: head.is_some(),
+            };
+            let thread = std::thread::Builder::new().name("factum-writer".to_owned());
+            threads.writer = Some(thread.spawn(move || writer.run())?);
+        }
+        Ok(Self {
+            shared,
+            damaged: opened.damaged,
+            threads: Mutex::new(threads),
+            _lock: lock,
+        })
+    }
+
+    /// Appends from a thread that may block; see [`EventStore::append`].
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append_blocking(&self, request: AppendRequest) -> Result<AppendReceipt, AppendError> {
+        self.submit(request)?
+            .blocking_recv()
+            .unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    /// Reads from a thread that may block; see [`EventStore::read_log`].
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read_log_blocking(&self, request: &LogRead) -> Result<LogPage, ReadError> {
+        self.shared.log.read_log(request)
+    }
+
+    fn submit(
+        &self,
+        request: AppendRequest,
+    ) -> Result<oneshot::Receiver<Result<AppendReceipt, AppendError>>, AppendError> {
+        self.check_state()?;
+        let bytes = self.check_size(&request)?;
+        let prepared = request
+            .events
+            .iter()
+            .map(|event| self.prepare(event))
+            .collect();
+        let (reply, answer) = oneshot::channel();
+        let pushed = self.shared.queue.push(Pending {
+            request,
+            prepared,
+            bytes,
+            reply,
+        });
+        if matches!(pushed, Err(AppendError::Overloaded { .. })) {
+            add(&self.shared.counters.queue_full, 1);
+        }
+        pushed.map(|()| answer)
+    }
+
+    fn check_state(&self) -> Result<(), AppendError> {
+        match self.shared.state() {
+            WriteState::Open => Ok(()),
+            WriteState::Full => Err(AppendError::StorageFull),
+            WriteState::Failed { cause } => Err(AppendError::StoreFailed { cause }),
+            WriteState::ReadOnly => Err(AppendError::ReadOnly),
+            WriteState::Closed => Err(AppendError::ShuttingDown),
+        }
+    }
+
+    fn check_size(&self, request: &AppendRequest) -> Result<usize, AppendError> {
+        let options = &self.shared.options;
+        let n_events = request.events.len();
+        if n_events == 0 {
+            return Err(AppendError::Empty);
+        }
+        let bytes: usize = request
+            .events
+            .iter()
+            .map(|event| RECORD_HEADER_BYTES + 8 + encoded_bytes(event))
+            .sum();
+        let exceeded = |what, limit, actual| {
+            Err(LimitExceeded {
+                what,
+                limit,
+                actual,
+            }
+            .into())
+        };
+        if n_events > options.request_events_max {
+            return exceeded(
+                "number of events in a request",
+                options.request_events_max,
+                n_events,
+            );
+        }
+        if bytes > options.request_bytes_max {
+            return exceeded("request size in bytes", options.request_bytes_max, bytes);
+        }
+        Ok(bytes)
+    }
+
+    fn prepare(&self, event: &factum_model::NewEvent) -> Prepared {
+        let options = &self.shared.options;
+        let key = &self.shared.log.key;
+        let id = event
+            .id
+            .unwrap_or_else(|| options.ids.next_id(options.clock.now()));
+        let fields = TermFields {
+            id,
+            event_type: event.event_type.as_str(),
+            aggregate_type: event.stream.aggregate_type.as_str(),
+            aggregate_id: event.stream.aggregate_id.as_str(),
+            correlation_id: event.correlation_id.as_ref().map(|id| id.as_str()),
+            causation_id: event.causation_id,
+            metadata: event.metadata.as_str(),
+        };
+        let mut terms = Vec::with_capacity(12);
+        fields.for_each(key, |term| terms.push(term));
+        Prepared {
+            id,
+            id_given: event.id.is_some(),
+            terms,
+            stream_key: key.stream_key(&event.stream),
+        }
+    }
+
+    /// Says why the writer did not answer.
+    fn gone(&self) -> AppendError {
+        match self.check_state() {
+            Err(error) => error,
+            Ok(()) => AppendError::ShuttingDown,
+        }
+    }
+
+    /// Runs a read that may touch files. On a runtime it goes to a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Log) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return read(&self.shared.log);
+        };
+        let shared = Arc::clone(&self.shared);
+        let done = runtime.spawn_blocking(move || read(&shared.log)).await;
+        done.unwrap_or(Err(ReadError::Closed))
+    }
+
+    /// Tells whether a read can be answered from memory.
+    fn is_recent(&self, request: &LogRead) -> bool {
+        let after = Position::after(request.after);
+        request.direction == Direction::Forwards
+            && (self.shared.log.head().is_none_or(|head| head < after)
+                || self.shared.log.recent.get(after).is_some())
+    }
+
+    fn close_blocking(&self) {
+        self.shared.queue.close();
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = threads.writer.take() {
+            // A writer that panicked has said so in the state.
+            drop(writer.join());
+        }
+        if let Some((background, thread)) = threads.background.take() {
+            background.submit(Task::Stop);
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.close_blocking();
+    }
+}
+
+/// Returns what the lock file says of this process.
+fn holder() -> String {
+    let host = rustix::system::uname();
+    format!(
+        "pid {} on {}",
+        std::process::id(),
+        host.nodename().to_string_lossy()
+    )
+}
+
+impl EventStore for EmbeddedStore {
+    fn capability(&self) -> Capability {
+        Capability {
+            name: "embedded",
+            durable: true,
+            shared: false,
+        }
+    }
+
+    fn lineage(&self) -> Lineage {
+        self.shared
+            .manifest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .lineage
+            .clone()
+    }
+
+    fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendReceipt, AppendError>> {
+        Box::pin(async move {
+            let answer = self.submit(request)?;
+            answer.await.unwrap_or_else(|_| Err(self.gone()))
+        })
+    }
+
+    fn read_log(&self, request: LogRead) -> BoxFuture<'_, Result<LogPage, ReadError>> {
+        Box::pin(async move {
+            if self.is_recent(&request) {
+                return self.shared.log.read_log(&request);
+            }
+            self.blocking(move |log| log.read_log(&request)).await
+        })
+    }
+
+    fn read_stream(&self, request: StreamRead) -> BoxFuture<'_, Result<StreamPage, ReadError>> {
+        Box::pin(self.blocking(move |log| log.read_stream(&request)))
+    }
+
+    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<RecordedEvent>, ReadError>> {
+        Box::pin(self.blocking(move |log| log.event(id)))
+    }
+
+    fn stream_info(
+        &self,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Option<StreamInfo>, ReadError>> {
+        Box::pin(self.blocking(move |log| log.stream_info(stream)))
+    }
+
+    fn aggregate_types_of(
+        &self,
+        aggregate_id: AggregateId,
+    ) -> BoxFuture<'_, Result<Vec<AggregateType>, ReadError>> {
+        Box::pin(self.blocking(move |log| log.aggregate_types_of(&aggregate_id)))
+    }
+
+    fn head(&self) -> Option<Position> {
+        self.shared.log.head()
+    }
+
+    fn watch_head(&self) -> HeadWatch {
+        self.shared.log.watch_head()
+    }
+
+    fn health(&self) -> StoreHealth {
+        StoreHealth {
+            writes: self.shared.state(),
+            head: self.head(),
+            damaged: self.damaged.clone(),
+        }
+    }
+
+    fn metrics(&self) -> StoreMetrics {
+        let mut values = self.shared.counters.values();
+        let (queued_events, queued_bytes) = self.shared.queue.depth();
+        let segments = self.shared.log.segments();
+        let log_bytes = segments.iter().map(|segment| segment.end()).sum();
+        let sealed = segments.iter().filter_map(|segment| segment.sealed());
+        let index_memory: usize = sealed.map(|index| index.memory_bytes()).sum();
+        values.push(("append_queue_events", queued_events as u64));
+        values.push(("append_queue_bytes", queued_bytes as u64));
+        values.push(("store_segments", segments.len() as u64));
+        values.push(("store_log_bytes", log_bytes));
+        values.push(("store_index_memory_bytes", index_memory as u64));
+        values.push(("store_events", self.head().map_or(0, Position::get)));
+        StoreMetrics { values }
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // Joining threads blocks, though only until the queue is written.
+            match tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+                Ok(tokio::runtime::RuntimeFlavor::MultiThread) => {
+                    tokio::task::block_in_place(|| self.close_blocking());
+                }
+                Ok(_) | Err(_) => self.close_blocking(),
+            }
+        })
+    }
+}

@@ -1,0 +1,449 @@
+//! The one writer: takes requests from the queue, decides on them, writes them as one group, syncs
+//! once, lets readers see them, and only then answers.
+//!
+//! It must never answer before the sync, never write a group before the one before it is durable,
+//! and never write again after a failed write or sync.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use factum_model::{EventId, Position, Timestamp};
+use factum_store::{AppendError, AppendReceipt, WriteState};
+use tokio::sync::oneshot;
+
+use crate::background::Background;
+use crate::bytes_io::padded;
+use crate::counters::{Counters, add};
+use crate::decide::GroupPlan;
+use crate::disk::Disk;
+use crate::frame::{FrameError, GROUP_HEADER_BYTES, GroupBuilder, RecordHead, decode_record};
+use crate::log::Log;
+use crate::manifest::{LogEnd, Manifest};
+use crate::options::Options;
+use crate::queue::{Batch, GroupBounds, Pending, Queue};
+use crate::roll;
+use crate::segment::Segment;
+use crate::versions::Versions;
+
+/// What the writer shares with the rest of the store.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) log: Log,
+    pub(crate) queue: Queue,
+    pub(crate) counters: Counters,
+    pub(crate) state: RwLock<WriteState>,
+    pub(crate) manifest: Mutex<Manifest>,
+}
+
+impl Shared {
+    pub(crate) fn state(&self) -> WriteState {
+        self.state
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn set_state(&self, state: WriteState) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Changes the manifest and makes the change durable. On an error the one in memory stays as
+    /// it was; which one is on the disk is then not known.
+    pub(crate) fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> io::Result<()> {
+        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = manifest.clone();
+        change(&mut changed);
+        changed.store(&*self.disk)?;
+        *manifest = changed;
+        Ok(())
+    }
+}
+
+type Answer = (
+    oneshot::Sender<Result<AppendReceipt, AppendError>>,
+    Result<AppendReceipt, AppendError>,
+);
+
+/// Why a group is not durable.
+enum WriteFailure {
+    /// There is no space, and nothing of the group is left in the file.
+    Full,
+    /// It is not known what is in the file.
+    Unknown(io::Error),
+}
+
+/// The writer and where it is.
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) background: Background,
+    pub(crate) active: Arc<Segment>,
+    pub(crate) end: LogEnd,
+    /// Up to here space in the file is reserved.
+    pub(crate) reserved_to: u64,
+    pub(crate) next: Position,
+    pub(crate) last_recorded_at: i64,
+    pub(crate) versions: Versions,
+    /// The last group with events has no group after it yet.
+    pub(crate) unsealed: bool,
+}
+
+impl Writer {
+    /// Works until the queue is closed and empty, then closes the log.
+    pub(crate) fn run(mut self) {
+        loop {
+            let options = &self.shared.options;
+            let bounds = GroupBounds {
+                events_max: options.group_events_max,
+                bytes_max: options.group_bytes_max,
+                delay: options.group_delay,
+            };
+            match self.shared.queue.take(bounds, self.patience()) {
+                Batch::Requests(requests) => self.append(requests),
+                Batch::Idle => self.idle(),
+                Batch::Closed => break,
+            }
+        }
+        self.close();
+    }
+
+    fn patience(&self) -> Duration {
+        let options = &self.shared.options;
+        match self.shared.state() {
+            WriteState::Full => options.full_retry_delay,
+            WriteState::Open if self.unsealed => options.seal_delay,
+            WriteState::Open
+            | WriteState::Failed { .. }
+            | WriteState::ReadOnly
+            | WriteState::Closed => Duration::from_secs(3600),
+        }
+    }
+
+    /// Seals the end of the log, and looks whether a full disk has space again.
+    fn idle(&mut self) {
+        match self.shared.state() {
+            WriteState::Full => self.try_again(),
+            WriteState::Open if self.unsealed => {
+                let builder = GroupBuilder::new(self.next, self.last_recorded_at);
+                match self.write(builder) {
+                    Ok(_) => self.unsealed = false,
+                    Err(failure) => self.fail(failure),
+                }
+            }
+            WriteState::Open
+            | WriteState::Failed { .. }
+            | WriteState::ReadOnly
+            | WriteState::Closed => {}
+        }
+    }
+
+    fn try_again(&mut self) {
+        match self.reserve(self.end.offset + self.shared.options.group_bytes_max as u64) {
+            Ok(()) => {
+                tracing::info!("there is space again; appends resume");
+                self.shared.set_state(WriteState::Open);
+            }
+            Err(WriteFailure::Full) => {}
+            Err(failure @ WriteFailure::Unknown(_)) => self.fail(failure),
+        }
+    }
+
+    fn append(&mut self, requests: Vec<Pending>) {
+        add(&self.shared.counters.requests, requests.len() as u64);
+        if let WriteState::Failed { cause } = self.shared.state() {
+            for pending in requests {
+                answer(
+                    pending.reply,
+                    Err(AppendError::StoreFailed {
+                        cause: cause.clone(),
+                    }),
+                );
+            }
+            return;
+        }
+        if let Err(failure) = self.roll_if_full(&requests) {
+            let full = matches!(failure, WriteFailure::Full);
+            self.fail(failure);
+            for pending in requests {
+                answer(pending.reply, Err(self.refusal(full)));
+            }
+            return;
+        }
+        self.append_group(requests);
+    }
+
+    fn refusal(&self, full: bool) -> AppendError {
+        match self.shared.state() {
+            WriteState::Failed { cause } if !full => AppendError::StoreFailed { cause },
+            WriteState::Failed { .. }
+            | WriteState::Open
+            | WriteState::Full
+            | WriteState::ReadOnly
+            | WriteState::Closed => AppendError::StorageFull,
+        }
+    }
+
+    /// Begins a new segment when the active one has no room for the requests.
+    fn roll_if_full(&mut self, requests: &[Pending]) -> Result<(), WriteFailure> {
+        let options = &self.shared.options;
+        let n_events = self.active.ordinal(self.next);
+        let bytes: usize = requests.iter().map(|pending| pending.bytes).sum();
+        let room = self.end.offset + bytes as u64 <= options.segment_bytes_max
+            && n_events < options.segment_events_max;
+        if room || n_events == 0 {
+            return Ok(());
+        }
+        if self.background.n_unsealed() >= options.unsealed_segments_max {
+            // The index of a closed segment is in memory until it is in a file. If it cannot be
+            // written, because the disk is full, memory must not grow in its place.
+            tracing::warn!("closed segments wait for their index; no new segment is begun");
+            return Err(WriteFailure::Full);
+        }
+        match roll::roll(self) {
+            Ok(()) => Ok(()),
+            Err(error) if is_full(&error) => Err(WriteFailure::Full),
+            Err(error) => Err(WriteFailure::Unknown(error)),
+        }
+    }
+
+    fn append_group(&mut self, requests: Vec<Pending>) {
+        let now = self.shared.options.clock.now().as_micros();
+        if now < self.last_recorded_at {
+            add(&self.shared.counters.clock_went_back, 1);
+        }
+        let recorded_at = now.max(self.last_recorded_at);
+        let shared = Arc::clone(&self.shared);
+        let active = Arc::clone(&self.active);
+        let mut plan = GroupPlan {
+            log: &shared.log,
+            segments: shared.log.segments(),
+            active: &active,
+            versions: &mut self.versions,
+            builder: GroupBuilder::new(self.next, self.last_recorded_at),
+            starts: Vec::with_capacity(requests.len()),
+            first: self.next,
+            recorded_at: Timestamp::from_micros(recorded_at).unwrap_or(Timestamp::MAX),
+            offset: self.end.offset,
+        };
+        let mut answers: Vec<Answer> = Vec::with_capacity(requests.len());
+        let mut ids: Vec<Vec<EventId>> = Vec::with_capacity(requests.len());
+        for pending in requests {
+            let decision = plan.decide(&pending);
+            ids.push(pending.prepared.iter().map(|event| event.id).collect());
+            answers.push((pending.reply, decision));
+        }
+        let builder = plan.builder;
+        if builder.n_records() > 0 {
+            let n_records = builder.n_records();
+            match self.write(builder) {
+                Ok(group) => self.publish(&group, n_records, recorded_at),
+                Err(failure) => {
+                    self.take_back(failure, &mut answers, &ids);
+                }
+            }
+        }
+        let refused = answers.iter().filter(|(_, answer)| answer.is_err()).count();
+        add(&self.shared.counters.requests_refused, refused as u64);
+        for (reply, decision) in answers {
+            answer(reply, decision);
+        }
+    }
+
+    /// Lets readers see a group that is durable.
+    fn publish(&mut self, group: &Bytes, n_records: u32, recorded_at: i64) {
+        add(&self.shared.counters.events, u64::from(n_records));
+        let events = records(group);
+        self.shared.log.recent.push(events);
+        self.last_recorded_at = recorded_at;
+        self.unsealed = true;
+        let head = Position::new(self.next.get() + u64::from(n_records) - 1);
+        self.next = Position::after(head);
+        if let Some(head) = head {
+            self.shared.log.publish(head);
+        }
+    }
+
+    /// Undoes a group that is not durable.
+    fn take_back(&mut self, failure: WriteFailure, answers: &mut [Answer], ids: &[Vec<EventId>]) {
+        let full = matches!(failure, WriteFailure::Full);
+        self.fail(failure);
+        // Versions and refusals rest on events that are not there.
+        self.versions.forget_all();
+        if full {
+            let n_events = self.active.ordinal(self.next);
+            self.active.with_tail(|tail| tail.truncate(n_events));
+        }
+        for ((_, decision), ids) in answers.iter_mut().zip(ids) {
+            *decision = Err(if full {
+                AppendError::StorageFull
+            } else {
+                AppendError::OutcomeUnknown { ids: ids.clone() }
+            });
+        }
+    }
+
+    /// Writes a group and syncs it.
+    fn write(&mut self, builder: GroupBuilder) -> Result<Bytes, WriteFailure> {
+        let length = builder.group_bytes() as u64;
+        self.reserve(self.end.offset + length)?;
+        let number = self.end.group + 1;
+        let (bytes, chain) = builder.finish(number, self.active.entry.salt, self.end.chain);
+        if let Err(error) = self.active.file.write_at(&bytes, self.end.offset) {
+            return Err(self.cut_back(error));
+        }
+        let watch = self.background.stopwatch();
+        self.active
+            .file
+            .sync_data()
+            .map_err(WriteFailure::Unknown)?;
+        add(&self.shared.counters.sync_micros, watch.micros());
+        add(&self.shared.counters.groups, 1);
+        add(&self.shared.counters.bytes, length);
+        self.end = LogEnd {
+            offset: self.end.offset + length,
+            group: number,
+            chain,
+        };
+        self.active.set_end(self.end.offset);
+        Ok(bytes)
+    }
+
+    /// Makes sure that there is space up to an offset.
+    fn reserve(&mut self, to: u64) -> Result<(), WriteFailure> {
+        if to <= self.reserved_to {
+            return Ok(());
+        }
+        let step = self.shared.options.reserve_bytes.max(1);
+        let generous = (to + step).min(self.shared.options.segment_bytes_max.max(to));
+        // The last megabytes of a disk are worth having too.
+        for wanted in [generous, to] {
+            match self
+                .active
+                .file
+                .reserve(self.reserved_to, wanted - self.reserved_to)
+            {
+                Ok(()) => {
+                    self.reserved_to = wanted;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    self.reserved_to = to;
+                    return Ok(());
+                }
+                Err(error) if is_full(&error) => {}
+                Err(error) => return Err(WriteFailure::Unknown(error)),
+            }
+        }
+        Err(WriteFailure::Full)
+    }
+
+    /// After a write that failed for want of space: makes the file end where it ended before.
+    fn cut_back(&mut self, error: io::Error) -> WriteFailure {
+        if !is_full(&error) {
+            return WriteFailure::Unknown(error);
+        }
+        let file = &self.active.file;
+        match file
+            .set_len(self.end.offset)
+            .and_then(|()| file.sync_data())
+        {
+            Ok(()) => {
+                self.reserved_to = self.end.offset;
+                WriteFailure::Full
+            }
+            Err(error) => WriteFailure::Unknown(error),
+        }
+    }
+
+    fn fail(&self, failure: WriteFailure) {
+        match failure {
+            WriteFailure::Full => {
+                add(&self.shared.counters.disk_full, 1);
+                if self.shared.state() == WriteState::Open {
+                    tracing::error!("the disk is full; appends are refused until there is space");
+                }
+                self.shared.set_state(WriteState::Full);
+            }
+            WriteFailure::Unknown(error) => {
+                tracing::error!(%error, "writing failed; the store takes no more appends");
+                self.shared.set_state(WriteState::Failed {
+                    cause: error.to_string(),
+                });
+            }
+        }
+    }
+
+    /// Closes the log in good order.
+    fn close(&mut self) {
+        let failed = matches!(self.shared.state(), WriteState::Failed { .. });
+        if !failed {
+            let end = self.end;
+            if let Err(error) = self
+                .shared
+                .change_manifest(|manifest| manifest.clean = Some(end))
+            {
+                tracing::error!(%error, "the manifest could not be written at close");
+            }
+            self.shared.set_state(WriteState::Closed);
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// A writer that ends by a panic must not leave callers waiting, nor the store open.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.set_state(WriteState::Failed {
+                cause: "the writer has stopped".to_owned(),
+            });
+            self.shared.queue.close();
+            let bounds = GroupBounds {
+                events_max: 1,
+                bytes_max: 1,
+                delay: Duration::ZERO,
+            };
+            while let Batch::Requests(requests) = self.shared.queue.take(bounds, Duration::ZERO) {
+                drop(requests);
+            }
+        }
+    }
+}
+
+/// Decodes the records of a group that was just encoded.
+fn records(group: &Bytes) -> Vec<factum_model::RecordedEvent> {
+    let mut events = Vec::new();
+    let mut at = GROUP_HEADER_BYTES;
+    while let Some(rest) = group.get(at..).filter(|rest| !rest.is_empty()) {
+        let decoded: Result<_, FrameError> =
+            RecordHead::peek(rest).and_then(|head| Ok((head.length, decode_record(group, at)?)));
+        match decoded {
+            Ok((length, event)) => {
+                events.push(event);
+                at += padded(length);
+            }
+            Err(error) => {
+                tracing::error!(%error, "a record that was just written cannot be read");
+                return Vec::new();
+            }
+        }
+    }
+    events
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+fn answer(
+    reply: oneshot::Sender<Result<AppendReceipt, AppendError>>,
+    decision: Result<AppendReceipt, AppendError>,
+) {
+    // Who asked may have gone away; the outcome stands all the same.
+    drop(reply.send(decision));
+}
