@@ -107,6 +107,8 @@ pub struct LiveReader {
     stage: Stage,
     /// Everything up to here has been delivered or did not match.
     cursor: Option<Position>,
+    /// There is, or may be, another step without waiting.
+    more: bool,
 }
 
 impl LiveReader {
@@ -141,6 +143,7 @@ impl LiveReader {
             signal,
             stage,
             cursor,
+            more: true,
         }
     }
 
@@ -161,6 +164,12 @@ impl LiveReader {
     #[must_use]
     pub const fn is_live(&self) -> bool {
         matches!(self.stage, Stage::Live)
+    }
+
+    /// Tells whether there is, or may be, another step without waiting for the head to move.
+    #[must_use]
+    pub const fn has_more(&self) -> bool {
+        self.more
     }
 
     /// Returns how many events of the log it has not looked at yet.
@@ -188,11 +197,14 @@ impl LiveReader {
     /// As [`LiveReader::step`]; [`ReadError::Closed`] when the store is gone.
     pub async fn next(&mut self) -> Result<LiveStep, ReadError> {
         loop {
+            if !self.more {
+                self.signal.moved().await?;
+                self.more = true;
+            }
             self.signal.mark_seen();
             if let Some(step) = self.step().await? {
                 return Ok(step);
             }
-            self.signal.moved().await?;
         }
     }
 
@@ -236,12 +248,15 @@ impl LiveReader {
             let page = self.store.read_log(request).await?;
             if page.scanned_to > self.cursor {
                 self.cursor = page.scanned_to;
+                // What comes after this page is, from then on, for the next wake-up to tell.
+                self.more = page.has_more || self.stage != Stage::Live;
                 return Ok(Some(LiveStep::Batch {
                     events: page.events,
                     through: self.cursor,
                 }));
             }
         }
+        self.more = false;
         if self.stage == Stage::Live {
             return Ok(None);
         }
