@@ -1,0 +1,31 @@
+//! The wire format: requests read with exact errors, events written byte for byte, and problem
+//! documents.
+//!
+//! ```
+//! use factum_api::{InputLimits, parse_append};
+//!
+//! let body = r#"{"type":"a.b","aggregateType":"a","aggregateID":"1","payload":{}}"#;
+//! let error = parse_append(&body.into(), &InputLimits::default()).unwrap_err();
+//! assert_eq!(error.to_string(), r#"unknown field "aggregateID" of an event, did you mean "aggregateId"?"#);
+//! ```
+
+mod envelope;
+mod fields;
+mod filter;
+mod input;
+mod log_query;
+mod nearest;
+mod problem;
+mod render;
+mod schema;
+
+pub use crate::envelope::{AppendInput, ConditionInput, InputLimits, parse_append, parse_line};
+pub use crate::filter::parse_filter;
+pub use crate::input::{InputError, InputFault, Place};
+pub use crate::log_query::{
+    LIMIT_DEFAULT, LIMIT_MAX, LogQuery, ReadDirection, StreamQuery, parse_log_query,
+    parse_query_body, parse_stream_query,
+};
+pub use crate::problem::{Problem, RELATIVE_TYPE, problem_type, status_of, title_of};
+pub use crate::render::{Layout, write_cloud_event, write_event, write_string};
+pub use crate::schema::*;
