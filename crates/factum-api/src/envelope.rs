@@ -1,6 +1,6 @@
 //! The body of an append: one event, or many with a condition.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -9,6 +9,7 @@ use factum_model::{
     JsonObject, LimitExceeded, Limits, NewEvent, SchemaVersion, SequenceNumber, StreamId,
 };
 use factum_query::{Filter, FilterLimits};
+use serde::de::IgnoredAny;
 
 use crate::fields::{Field, Fields, Shape};
 use crate::filter::read_filter;
@@ -107,10 +108,12 @@ pub fn parse_append(body: &Bytes, limits: &InputLimits) -> Result<AppendInput, I
     let whole = match Fields::read(&body, &BODY, &path) {
         Ok(whole) => whole,
         Err(error) => {
-            return Err(match Fields::read(&body, &EVENT, &path) {
-                Err(plainer) => plainer,
-                Ok(_) => error,
-            });
+            let plainer = if is_request(&body) {
+                Fields::read(&body, &REQUEST, &path).err()
+            } else {
+                Fields::read(&body, &EVENT, &path).err()
+            };
+            return Err(plainer.unwrap_or(error));
         }
     };
     if whole.get("events").is_some() || whole.get("condition").is_some() {
@@ -124,6 +127,12 @@ pub fn parse_append(body: &Bytes, limits: &InputLimits) -> Result<AppendInput, I
         condition: None,
         single: true,
     })
+}
+
+/// Tells whether a body that has a fault was meant as a request of many events.
+fn is_request(body: &str) -> bool {
+    let names = serde_json::from_str::<HashMap<String, IgnoredAny>>(body);
+    names.is_ok_and(|names| REQUEST.names.iter().any(|name| names.contains_key(*name)))
 }
 
 fn parse_many(body: &ByteString, limits: &InputLimits) -> Result<AppendInput, InputError> {
