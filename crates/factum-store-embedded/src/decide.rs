@@ -21,9 +21,6 @@ use crate::queue::{Pending, Prepared};
 use crate::segment::Segment;
 use crate::versions::Versions;
 
-/// A condition that looks at fewer events than this compares them one by one.
-const CONDITION_SCAN_MAX: u64 = 64;
-
 /// A group that is being built, and what it is checked against.
 pub(crate) struct GroupPlan<'a> {
     pub(crate) log: &'a Log,
@@ -331,7 +328,6 @@ impl GroupPlan<'_> {
         else {
             return Ok(None);
         };
-        let few = last.get() - first.get() < CONDITION_SCAN_MAX;
         for segment in self.segments.iter() {
             let end = segment.ordinals_to(Some(last)).end;
             let start = if segment.entry.base >= first {
@@ -343,11 +339,7 @@ impl GroupPlan<'_> {
                 continue;
             }
             let range = start..end;
-            let candidates = if few {
-                None
-            } else {
-                segment.candidates(filter, &range)?
-            };
+            let candidates = segment.candidates(filter, &range)?;
             let ordinals: Box<dyn Iterator<Item = u32>> = match candidates {
                 Some(candidates) => Box::new(candidates.into_iter()),
                 None => Box::new(range),

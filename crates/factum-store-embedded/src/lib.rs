@@ -22,6 +22,7 @@
 //! ```
 
 mod background;
+mod backup;
 mod bytes_io;
 mod counters;
 mod decide;
@@ -35,16 +36,20 @@ mod options;
 mod queue;
 mod read_log;
 mod recent;
+mod repair;
 mod roll;
 mod segment;
 mod store;
 mod term;
+mod verify;
 mod versions;
 mod walk;
 mod writer;
 
+pub use crate::backup::{RestoreError, restore};
 pub use crate::disk::{Disk, DiskFile, LockError, LockGuard, OsDisk};
 pub use crate::frame::FrameError;
 pub use crate::open::OpenError;
 pub use crate::options::Options;
-pub use crate::store::EmbeddedStore;
+pub use crate::repair::{RepairChoice, RepairError, RepairReport, repair};
+pub use crate::store::{EmbeddedStore, verify_directory};

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use factum_model::{ErrorCode, Position, Timestamp};
-use factum_store::{Lineage, LineageId, StoreId};
+use factum_store::{Lineage, LineageId, ReadError, StoreId};
 
 use crate::background::{Background, Task};
 use crate::disk::{Disk, DiskFile, LockError, read_range};
@@ -67,7 +67,7 @@ pub enum OpenError {
     Io(#[from] io::Error),
     /// A closed segment could not be read.
     #[error("a closed segment cannot be read")]
-    Read(#[from] factum_store::ReadError),
+    Read(#[from] ReadError),
 }
 
 impl OpenError {
@@ -223,7 +223,7 @@ fn has_group(disk: &dyn Disk, name: &str) -> Result<bool, OpenError> {
     Ok(Walk::new(file, &entry)?.first_group_anywhere()?.is_some())
 }
 
-fn open_log(
+pub(crate) fn open_log(
     disk: &dyn Disk,
     manifest: &Manifest,
     entry: &SegmentEntry,
@@ -265,10 +265,12 @@ impl Opened {
                 .find(move |segment| segment.entry.base <= last)
         };
         self.last_recorded_at = match self.next.previous().map(|last| (last, holder(last))) {
-            Some((last, Some(segment))) => segment
-                .fetch_one(segment.ordinal(last))?
-                .recorded_at
-                .as_micros(),
+            Some((last, Some(segment))) => match segment.fetch_one(segment.ordinal(last)) {
+                Ok(event) => event.recorded_at.as_micros(),
+                // The last event is damaged; the clock has to do.
+                Err(ReadError::Corrupt { .. }) => Timestamp::MIN.as_micros(),
+                Err(error) => return Err(error.into()),
+            },
             Some((_, None)) | None => Timestamp::MIN.as_micros(),
         };
         Ok(())
@@ -293,7 +295,8 @@ impl Opened {
             None => Index::Tail(rebuild_index(&file, &entry, &key)?),
         };
         let rebuilt = matches!(index, Index::Tail(_));
-        let segment = Arc::new(Segment::new(entry, file, key, index, closed.end.offset));
+        let segment = Segment::new(entry, file, key, index, closed.end.offset);
+        let segment = Arc::new(segment.with_quarantined(&self.manifest.quarantined));
         if rebuilt {
             self.to_seal.push(Task::Seal {
                 segment: Arc::clone(&segment),
@@ -374,13 +377,10 @@ impl Opened {
         self.file_bytes = file.length()?;
         let index = Index::Tail(tail);
         let key = self.manifest.term_key;
-        self.segments.push(Arc::new(Segment::new(
-            entry,
-            file,
-            key,
-            index,
-            self.end.offset,
-        )));
+        let segment = Segment::new(entry, file, key, index, self.end.offset);
+        self.segments.push(Arc::new(
+            segment.with_quarantined(&self.manifest.quarantined),
+        ));
         Ok(())
     }
 
@@ -396,6 +396,13 @@ impl Opened {
             .first
             .previous()
             .unwrap_or(corruption.first);
+        if self
+            .manifest
+            .quarantined
+            .contains(&(corruption.first, last))
+        {
+            return Ok(());
+        }
         if !read_only {
             return Err(OpenError::Corrupt {
                 file: entry.log_name(),

@@ -37,6 +37,8 @@ pub(crate) struct Segment {
     end: AtomicU64,
     /// How many events it has, once it is closed.
     n_closed: AtomicU32,
+    /// Ranges of ordinals that an operator has given up.
+    quarantined: Vec<Range<u32>>,
 }
 
 impl Segment {
@@ -54,6 +56,7 @@ impl Segment {
             index: RwLock::new(index),
             end: AtomicU64::new(end),
             n_closed: AtomicU32::new(entry.closed.map_or(u32::MAX, |closed| closed.n_events)),
+            quarantined: Vec::new(),
         }
     }
 
@@ -301,9 +304,29 @@ impl Segment {
         Ok(())
     }
 
-    /// Reads all events of a range of ordinals.
+    /// Gives up ranges of positions: reads pass over them.
+    pub(crate) fn with_quarantined(mut self, ranges: &[(Position, Position)]) -> Self {
+        let own = |&(first, last): &(Position, Position)| {
+            let end = self.ordinal(last).saturating_add(1);
+            let start = if first < self.entry.base {
+                0
+            } else {
+                self.ordinal(first)
+            };
+            (last >= self.entry.base && start < end).then_some(start..end)
+        };
+        self.quarantined = ranges.iter().filter_map(own).collect();
+        self
+    }
+
+    /// Reads all events of a range of ordinals, but for those that were given up.
     pub(crate) fn fetch_range(&self, range: Range<u32>) -> Result<Vec<RecordedEvent>, ReadError> {
-        let ordinals: Vec<u32> = range.collect();
+        let given_up = |ordinal: &u32| self.quarantined.iter().any(|range| range.contains(ordinal));
+        let ordinals: Vec<u32> = if self.quarantined.is_empty() {
+            range.collect()
+        } else {
+            range.filter(|ordinal| !given_up(ordinal)).collect()
+        };
         self.fetch(&ordinals)
     }
 
@@ -335,41 +358,32 @@ pub(crate) fn compact(event: RecordedEvent, shared_bytes: u64) -> RecordedEvent 
     }
 }
 
-/// Builds the index of a closed segment from its log.
+/// Builds the index of a closed segment from its log. The places of events that are damaged are
+/// kept, so that reads of them say so.
 pub(crate) fn rebuild_index(
     file: &Arc<dyn DiskFile>,
     entry: &SegmentEntry,
     key: &TermKey,
-) -> Result<TailIndex, ReadError> {
-    let mut walk = Walk::new(Arc::clone(file), entry)?;
+) -> std::io::Result<TailIndex> {
+    let end = entry.closed.map_or(u64::MAX, |closed| closed.end.offset);
+    let mut walk = Walk::new(Arc::clone(file), entry)?.up_to(end);
     let mut tail = TailIndex::default();
-    let wanted = entry.closed.map(|closed| closed.end.offset);
     loop {
         match walk.step()? {
-            Step::Group(group) => push_group(
-                &mut tail,
-                key,
-                &group.records().map_err(|error| {
-                    damaged(entry, group.header.first, walk.next_position(), &error)
-                })?,
-            ),
-            Step::End | Step::Torn if wanted.is_none_or(|end| end == walk.end().offset) => {
-                return Ok(tail);
-            }
-            Step::End | Step::Torn => {
-                let n_events = entry.closed.map_or(0, |closed| closed.n_events);
-                let last = entry.base.get() + u64::from(n_events).saturating_sub(1);
-                let last = Position::new(last).unwrap_or(entry.base);
-                return Err(damaged(
-                    entry,
-                    walk.next_position(),
-                    last,
-                    &FrameError::Short,
-                ));
-            }
+            Step::Group(group) => match group.records() {
+                Ok(records) => push_group(&mut tail, key, &records),
+                Err(_) => lose(&mut tail, group.header.first, walk.next_position()),
+            },
             Step::Corrupt(corruption) => {
                 lose(&mut tail, corruption.first, corruption.resume.header.first);
                 walk.resume(&corruption.resume);
+            }
+            Step::End | Step::Torn => {
+                let n_events = entry.closed.map_or(0, |closed| closed.n_events);
+                while tail.n_events() < n_events {
+                    tail.push_lost();
+                }
+                return Ok(tail);
             }
         }
     }
@@ -394,14 +408,5 @@ pub(crate) fn push_group(tail: &mut TailIndex, key: &TermKey, records: &[(u64, R
 pub(crate) fn lose(tail: &mut TailIndex, first: Position, resume: Position) {
     for _ in first.get()..resume.get() {
         tail.push_lost();
-    }
-}
-
-fn damaged(entry: &SegmentEntry, first: Position, next: Position, error: &FrameError) -> ReadError {
-    let last = next.previous().unwrap_or(first).max(first);
-    ReadError::Corrupt {
-        first,
-        last,
-        detail: format!("{}: {error}", entry.log_name()),
     }
 }

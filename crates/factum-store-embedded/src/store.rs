@@ -1,5 +1,6 @@
 //! The store itself: opens, hands requests to the writer, answers readers.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -8,13 +9,14 @@ use factum_model::{
     encoded_bytes,
 };
 use factum_store::{
-    AppendError, AppendReceipt, AppendRequest, BoxFuture, Capability, Direction, EventStore,
-    HeadWatch, Lineage, LogPage, LogRead, ReadError, StoreHealth, StoreMetrics, StreamInfo,
-    StreamPage, StreamRead, WriteState,
+    AppendError, AppendReceipt, AppendRequest, BackupReport, BoxFuture, Capability, Direction,
+    EventStore, HeadWatch, Lineage, LogPage, LogRead, Maintenance, MaintenanceError, ReadError,
+    StoreHealth, StoreMetrics, StreamInfo, StreamPage, StreamRead, VerifyReport, WriteState,
 };
 use tokio::sync::oneshot;
 
 use crate::background::{Background, Task};
+use crate::backup::{Snapshot, backup};
 use crate::counters::{Counters, add};
 use crate::disk::{Disk, LockGuard, OsDisk};
 use crate::frame::RECORD_HEADER_BYTES;
@@ -23,11 +25,12 @@ use crate::open::{OpenError, Opened, open, submit};
 use crate::options::Options;
 use crate::queue::{Pending, Prepared, Queue};
 use crate::term::TermFields;
+use crate::verify::verify;
 use crate::versions::Versions;
 use crate::writer::{Shared, Writer};
 
 /// The name of the lock file.
-const LOCK: &str = "LOCK";
+pub(crate) const LOCK: &str = "LOCK";
 
 /// A store in one directory, for one process.
 ///
@@ -277,6 +280,74 @@ impl EmbeddedStore {
     }
 }
 
+impl Maintenance for EmbeddedStore {
+    fn verify(&self) -> BoxFuture<'_, Result<VerifyReport, MaintenanceError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(off_the_runtime(move || Ok(shared.verify()?)))
+    }
+
+    fn backup<'a>(
+        &'a self,
+        target: &'a Path,
+    ) -> BoxFuture<'a, Result<BackupReport, MaintenanceError>> {
+        let (shared, target) = (Arc::clone(&self.shared), target.to_owned());
+        Box::pin(off_the_runtime(move || shared.backup(&target)))
+    }
+}
+
+impl Shared {
+    fn verify(&self) -> std::io::Result<VerifyReport> {
+        let segments = self.log.segments();
+        // The writer is at work behind the durable end of the last segment.
+        let end_of = |base| {
+            let segment = segments.iter().find(|segment| segment.entry.base == base);
+            Some(segment.map_or(0, |segment| segment.end()))
+        };
+        verify(&*self.disk, &end_of)
+    }
+
+    fn backup(&self, target: &Path) -> Result<BackupReport, MaintenanceError> {
+        let manifest = self
+            .manifest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let base = manifest.segments.last().map(|entry| entry.base);
+        let segments = self.log.segments();
+        let active = segments
+            .iter()
+            .find(|segment| Some(segment.entry.base) == base);
+        // Readers see no more than what is durable, so the end of the log covers the head.
+        let head = self.log.head();
+        let end = active.map_or(0, |segment| segment.end());
+        let snapshot = Snapshot {
+            manifest,
+            end,
+            head,
+        };
+        backup(&*self.disk, snapshot, target, &*self.options.clock)
+    }
+}
+
+/// Runs work that reads many files; on a runtime it goes to a thread that may block.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, MaintenanceError> + Send + 'static,
+) -> Result<T, MaintenanceError> {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return work();
+    };
+    let stopped = |_| Err(std::io::Error::from(std::io::ErrorKind::Interrupted).into());
+    runtime.spawn_blocking(work).await.unwrap_or_else(stopped)
+}
+
+/// Checks the store in a directory that no process has open; changes nothing.
+///
+/// # Errors
+/// When a file cannot be read; damage is a finding in the report.
+pub fn verify_directory(directory: &Path) -> std::io::Result<VerifyReport> {
+    verify(&OsDisk::open_read_only(directory)?, &|_| None)
+}
+
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         self.close_blocking();
@@ -284,7 +355,7 @@ impl Drop for EmbeddedStore {
 }
 
 /// Returns what the lock file says of this process.
-fn holder() -> String {
+pub(crate) fn holder() -> String {
     let host = rustix::system::uname();
     format!(
         "pid {} on {}",
@@ -379,6 +450,10 @@ impl EventStore for EmbeddedStore {
         values.push(("store_index_memory_bytes", index_memory as u64));
         values.push(("store_events", self.head().map_or(0, Position::get)));
         StoreMetrics { values }
+    }
+
+    fn maintenance(&self) -> Option<&dyn Maintenance> {
+        Some(self)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -114,6 +114,14 @@ impl Walk {
         })
     }
 
+    /// Looks no further than this offset, as if the file ended there.
+    pub(crate) fn up_to(self, end: u64) -> Self {
+        Self {
+            file_bytes: self.file_bytes.min(end),
+            ..self
+        }
+    }
+
     /// Returns where the walk is: the end of the last valid group.
     pub(crate) const fn end(&self) -> LogEnd {
         LogEnd {

@@ -235,7 +235,8 @@ impl SealedIndex {
     }
 
     /// Reads every block and checks it.
-    pub(crate) fn verify(&self) -> Result<(), IndexError> {
+    #[cfg(test)]
+    fn verify(&self) -> Result<(), IndexError> {
         let end = to_usize(self.sections[CHECKS].offset)?;
         let mut at = 0;
         while at < end {

@@ -1,3 +1,10 @@
 //! Tests of the embedded store through its public face.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
 
 mod rolling;
+mod upkeep;

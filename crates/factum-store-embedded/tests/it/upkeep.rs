@@ -1,0 +1,277 @@
+//! Verification, backup, restore and repair.
+
+use std::path::Path;
+
+use factum_model::{JsonObject, NewEvent, Position, StreamId};
+use factum_store::{
+    AppendRequest, CursorError, EventStore as _, FindingKind, LogRead, Maintenance as _, ReadError,
+};
+use factum_store_embedded::{
+    EmbeddedStore, OpenError, Options, RepairChoice, RestoreError, repair, restore,
+    verify_directory,
+};
+
+fn options(directory: &Path) -> Options {
+    Options {
+        segment_bytes_max: 8 << 10,
+        reserve_bytes: 4 << 10,
+        recent_bytes_max: 0,
+        ..Options::at(directory)
+    }
+}
+
+async fn append(store: &EmbeddedStore, n_requests: usize) {
+    for number in 0..n_requests {
+        let stream = StreamId::new(
+            "form".parse().unwrap(),
+            format!("f-{}", number % 5).parse().unwrap(),
+        );
+        let payload = JsonObject::parse(format!(r#"{{"number":{number}}}"#)).unwrap();
+        let event = NewEvent::new("form.changed".parse().unwrap(), stream, payload);
+        let request = AppendRequest {
+            events: vec![event.clone(), event],
+            ..Default::default()
+        };
+        store.append(request).await.unwrap();
+    }
+}
+
+async fn payloads(store: &EmbeddedStore) -> Vec<(u64, String)> {
+    let page = store
+        .read_log(LogRead {
+            limit: 100_000,
+            ..LogRead::forwards()
+        })
+        .await
+        .unwrap();
+    page.events
+        .iter()
+        .map(|event| (event.position.get(), event.payload().to_owned()))
+        .collect()
+}
+
+fn flip(path: &Path, offset: u64) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[usize::try_from(offset).unwrap()] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_under_load_restores_with_a_new_lineage() {
+    let root = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(options(&root.path().join("a"))).unwrap();
+    append(&store, 100).await;
+    let (_, report) = tokio::join!(append(&store, 100), async {
+        store.backup(&root.path().join("b")).await.unwrap()
+    });
+    append(&store, 10).await;
+    let online = Maintenance_verify(&store).await;
+    assert_eq!(online, 420);
+    let head = report.head.unwrap();
+    assert!(head.get() >= 200);
+    let restored = restore(&root.path().join("b"), &root.path().join("c")).unwrap();
+    assert!(restored.head >= report.head);
+    let copy = EmbeddedStore::open(options(&root.path().join("c"))).unwrap();
+    let all = payloads(&store).await;
+    assert_eq!(
+        payloads(&copy).await,
+        all[..restored.head.unwrap().get() as usize]
+    );
+    let lineage = copy.lineage();
+    assert_eq!(
+        lineage.resolve(store.lineage().cursor(Some(head))),
+        Ok(Some(head))
+    );
+    assert_eq!(
+        lineage.resolve(store.lineage().cursor(store.head())),
+        Err(CursorError::LostHistory {
+            resume_at: restored.head
+        })
+    );
+    append(&copy, 1).await;
+    drop(copy);
+    assert_eq!(
+        verify_directory(&root.path().join("c")).unwrap().findings,
+        []
+    );
+    assert!(matches!(
+        restore(&root.path().join("b"), &root.path().join("c")),
+        Err(RestoreError::Target(_))
+    ));
+}
+
+#[expect(non_snake_case, reason = "names the trait whose method it calls")]
+async fn Maintenance_verify(store: &EmbeddedStore) -> u64 {
+    let report = store.verify().await.unwrap();
+    assert_eq!(report.findings, []);
+    report.n_events
+}
+
+#[tokio::test]
+async fn a_damaged_backup_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(options(&root.path().join("a"))).unwrap();
+    append(&store, 100).await;
+    store.backup(&root.path().join("b")).await.unwrap();
+    flip(&root.path().join("b/seg-00000000000000000001.0.log"), 3000);
+    let refused = restore(&root.path().join("b"), &root.path().join("c"));
+    assert!(
+        matches!(refused, Err(RestoreError::Damaged { .. })),
+        "{refused:?}"
+    );
+    assert!(matches!(
+        EmbeddedStore::open(Options {
+            read_only: true,
+            ..options(&root.path().join("c"))
+        }),
+        Err(OpenError::NoManifest | OpenError::NoStore)
+    ));
+}
+
+/// Damage in the last segment, before later groups: the store refuses to open for writing, opens
+/// around it for reading, and is repaired as the operator chooses.
+#[tokio::test]
+async fn damage_in_the_last_segment_is_repaired_by_choice() {
+    for choice in [RepairChoice::Quarantine, RepairChoice::Truncate] {
+        let root = tempfile::tempdir().unwrap();
+        let large = |directory: &Path| Options {
+            segment_bytes_max: 1 << 20,
+            ..options(directory)
+        };
+        let store = EmbeddedStore::open(large(root.path())).unwrap();
+        append(&store, 100).await;
+        let (all, old) = (payloads(&store).await, store.lineage());
+        drop(store);
+        flip(&root.path().join("seg-00000000000000000001.0.log"), 10_000);
+        let report = verify_directory(root.path()).unwrap();
+        let [finding] = report.findings.as_slice() else {
+            panic!("{:?}", report.findings)
+        };
+        assert_eq!(finding.kind, FindingKind::Checksum);
+        let (first, last) = finding.positions.unwrap();
+        assert_eq!(last.get(), first.get() + 1);
+        match EmbeddedStore::open(large(root.path())) {
+            Err(OpenError::Corrupt { first: at, .. }) => assert_eq!(at, first),
+            other => panic!("{other:?}"),
+        }
+        let around = EmbeddedStore::open(Options {
+            read_only: true,
+            ..large(root.path())
+        })
+        .unwrap();
+        let whole = around.read_log(LogRead::forwards()).await;
+        assert!(matches!(whole, Err(ReadError::Corrupt { .. })), "{whole:?}");
+        let rest = LogRead {
+            after: Some(last),
+            ..LogRead::forwards()
+        };
+        assert_eq!(
+            around.read_log(rest).await.unwrap().events.len() as u64,
+            200 - last.get()
+        );
+        assert_eq!(around.health().damaged, [(first, last)]);
+        drop(around);
+        let report = repair(root.path(), choice).unwrap();
+        let repaired = EmbeddedStore::open(large(root.path())).unwrap();
+        let expected: Vec<_> = match choice {
+            RepairChoice::Quarantine => {
+                assert_eq!(report.lost, [(first, last)]);
+                all.iter()
+                    .filter(|(at, _)| *at < first.get() || *at > last.get())
+                    .cloned()
+                    .collect()
+            }
+            RepairChoice::Truncate => {
+                assert_eq!(report.lost, [(first, Position::new(200).unwrap())]);
+                all[..first.get() as usize - 1].to_vec()
+            }
+        };
+        assert_eq!(payloads(&repaired).await, expected);
+        let resolved = repaired.lineage().resolve(old.cursor(Position::new(200)));
+        assert_eq!(resolved.is_ok(), choice == RepairChoice::Quarantine);
+        append(&repaired, 10).await;
+        drop(repaired);
+        assert_eq!(verify_directory(root.path()).unwrap().findings, []);
+        let again = EmbeddedStore::open(large(root.path())).unwrap();
+        assert_eq!(payloads(&again).await.len(), expected.len() + 20);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_index_is_rebuilt_and_answers_stay_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(options(root.path())).unwrap();
+    append(&store, 300).await;
+    let all = payloads(&store).await;
+    drop(store);
+    let indexes: Vec<_> = std::fs::read_dir(root.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "idx"))
+        .collect();
+    assert!(indexes.len() > 3);
+    flip(&indexes[0], 100);
+    flip(
+        &indexes[1],
+        std::fs::metadata(&indexes[1]).unwrap().len() - 20,
+    );
+    std::fs::remove_file(&indexes[2]).unwrap();
+    let report = verify_directory(root.path()).unwrap();
+    assert_eq!(report.findings.len(), 3, "{:?}", report.findings);
+    assert!(
+        report
+            .findings
+            .iter()
+            .all(|finding| finding.kind == FindingKind::Index)
+    );
+    let store = EmbeddedStore::open(options(root.path())).unwrap();
+    assert_eq!(payloads(&store).await, all);
+    for stream in 0..5 {
+        let stream = StreamId::new(
+            "form".parse().unwrap(),
+            format!("f-{stream}").parse().unwrap(),
+        );
+        let info = store.stream_info(stream).await.unwrap().unwrap();
+        assert_eq!(info.n_events, 120);
+    }
+    store.close().await;
+    drop(store);
+    let again = EmbeddedStore::open(options(root.path())).unwrap();
+    drop(again);
+    assert_eq!(verify_directory(root.path()).unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn a_flip_in_a_closed_segment_is_an_error_there_and_nowhere_else() {
+    let root = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(options(root.path())).unwrap();
+    append(&store, 100).await;
+    let all = payloads(&store).await;
+    drop(store);
+    let path = root.path().join("seg-00000000000000000001.0.log");
+    let payload = all[4].1.as_bytes();
+    let bytes = std::fs::read(&path).unwrap();
+    let at = bytes
+        .windows(payload.len())
+        .position(|window| window == payload)
+        .unwrap();
+    flip(&path, at as u64 + 2);
+    let store = EmbeddedStore::open(options(root.path())).unwrap();
+    let Err(ReadError::Corrupt { last, .. }) = store.read_log(LogRead::forwards()).await else {
+        panic!("damage was served");
+    };
+    let rest = LogRead {
+        after: Some(last),
+        limit: 100_000,
+        ..LogRead::forwards()
+    };
+    let rest = store.read_log(rest).await.unwrap();
+    assert_eq!(rest.events.len() as u64, all.len() as u64 - last.get());
+    let report = store.verify().await.unwrap();
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|finding| finding.kind == FindingKind::Checksum)
+    );
+}
