@@ -8,6 +8,7 @@ mod append;
 mod cursor;
 mod health;
 mod maintenance;
+mod memory;
 mod read;
 mod store;
 
@@ -20,6 +21,7 @@ pub use crate::health::{StoreHealth, StoreMetrics, WriteState};
 pub use crate::maintenance::{
     BackupReport, Finding, FindingKind, Maintenance, MaintenanceError, VerifyReport,
 };
+pub use crate::memory::MemoryStore;
 pub use crate::read::{
     Direction, LogPage, LogRead, ReadError, StreamInfo, StreamPage, StreamRead, Visibility,
 };
