@@ -77,6 +77,7 @@ macro_rules! commands {
         impl Command {
             const fn style(&self) -> Style {
                 match self {
+                    Self::Bench(args) if args.is_echo_server() => Style::Server,
                     $(Self::$name(_) => Style::$style,)*
                 }
             }
@@ -98,10 +99,10 @@ commands! {
     Tail = tail, Follower;
     Import = import, Client;
     Export = export, Client;
-//NOTYET     Verify = verify, Client;
-//NOTYET     Repair = repair, Client;
-//NOTYET     Backup = backup, Client;
-//NOTYET     Restore = restore, Client;
+    Verify = verify, Client;
+    Repair = repair, Client;
+    Backup = backup, Client;
+    Restore = restore, Client;
     Keys = keys, Client;
     Doctor = doctor, Client;
     Config = config, Client;
@@ -171,6 +172,47 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Returns `docs/commands.md`: the help of every command.
+    fn reference_page() -> String {
+        let mut page = String::from(
+            "# Commands\n\nThe help of every command, as the program prints it; a test keeps this page equal to it\n\
+             (`FACTUM_UPDATE_DOCS=1 cargo test -p factum commands_page` writes it anew).\n",
+        );
+        let mut add = |name: &str, help: &str| {
+            let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+            page.push_str(&format!(
+                "\n## {name}\n\n```text\n{}\n```\n",
+                help.join("\n").trim_end()
+            ));
+        };
+        let mut root = Cli::command().term_width(100);
+        root.build();
+        add("factum", &root.render_long_help().to_string());
+        for command in root.get_subcommands_mut() {
+            // The global flags stand on the first page; they need not stand on every one.
+            let name = format!("factum {}", command.get_name());
+            let help = command.render_long_help().to_string();
+            add(&name, help.split("\nGlobal:").next().unwrap_or_default());
+        }
+        page
+    }
+
+    #[test]
+    fn commands_page_is_the_one_in_docs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/commands.md");
+        if Environment::of_process()
+            .get("FACTUM_UPDATE_DOCS")
+            .is_some()
+        {
+            std::fs::write(path, reference_page()).unwrap();
+        }
+        let stored = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            stored == reference_page(),
+            "docs/commands.md is not what the commands say; run with FACTUM_UPDATE_DOCS=1"
+        );
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub(crate) struct Call {
     path: String,
     headers: HeaderMap,
     body: Bytes,
+    wait_max: Duration,
 }
 
 impl Call {
@@ -75,6 +76,7 @@ impl Call {
             path: path.into(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            wait_max: HEAD_MAX,
         }
     }
 
@@ -89,6 +91,12 @@ impl Call {
     /// Asks for a media type.
     pub(crate) fn accept(self, media_type: &'static str) -> Self {
         self.header(ACCEPT, HeaderValue::from_static(media_type))
+    }
+
+    /// Gives the server more time, or less, to begin its answer.
+    pub(crate) const fn wait_at_most(mut self, wait_max: Duration) -> Self {
+        self.wait_max = wait_max;
+        self
     }
 
     /// Adds a header.
@@ -141,7 +149,7 @@ impl Client {
             && idle.ready().await.is_ok()
         {
             let request = self.request(&call, body(&call.body))?;
-            match timeout(HEAD_MAX, idle.try_send_request(request)).await {
+            match timeout(call.wait_max, idle.try_send_request(request)).await {
                 Ok(Ok(response)) => return self.answered(idle, response).await,
                 // The request came back untouched: the server saw nothing of it.
                 Ok(Err(mut error)) => {
@@ -164,7 +172,7 @@ impl Client {
     ) -> anyhow::Result<Answer> {
         let mut connection = self.connect().await?;
         let request = self.request(&call, body)?;
-        let sent = timeout(HEAD_MAX, connection.send_request(request)).await;
+        let sent = timeout(call.wait_max, connection.send_request(request)).await;
         match sent {
             Ok(Ok(response)) => self.answered(connection, response).await,
             Ok(Err(error)) => Err(self.unreachable(io::Error::other(error))),

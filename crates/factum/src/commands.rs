@@ -1,7 +1,7 @@
 //! The commands, one file each: its flags, its code and its tests.
 
 pub(crate) mod append;
-//NOTYET pub(crate) mod backup;
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -11,8 +11,8 @@ pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod read;
-//NOTYET pub(crate) mod repair;
-//NOTYET pub(crate) mod restore;
+pub(crate) mod repair;
+pub(crate) mod restore;
 //NOTYET pub(crate) mod serve;
 pub(crate) mod tail;
-//NOTYET pub(crate) mod verify;
+pub(crate) mod verify;

@@ -14,9 +14,11 @@ mod exit;
 mod filter_flags;
 mod import;
 mod machine;
+mod maintenance_view;
 mod output;
 mod progress;
 mod rundir;
+mod serving;
 mod sse;
 
 use std::process::ExitCode;

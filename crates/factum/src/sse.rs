@@ -7,8 +7,6 @@ use crate::client::Lines;
 /// One message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// Its place, from which a later connection goes on.
-    pub(crate) id: Option<String>,
     /// Its kind; empty stands for `message`.
     pub(crate) event: String,
     /// Its text.
@@ -18,11 +16,21 @@ pub(crate) struct Message {
 /// Puts lines together to messages.
 #[derive(Debug, Default)]
 pub(crate) struct Assembler {
+    /// The last place that the server named, also in a block without data.
+    pub(crate) last_id: Option<String>,
     message: Message,
     has_data: bool,
 }
 
 impl Assembler {
+    /// Begins after a place that is known already.
+    pub(crate) fn after(last_id: Option<String>) -> Self {
+        Self {
+            last_id,
+            ..Self::default()
+        }
+    }
+
     /// Takes a line; returns the message that it ends.
     pub(crate) fn line(&mut self, line: &Bytes) -> Option<Message> {
         if line.is_empty() {
@@ -37,7 +45,7 @@ impl Assembler {
         let value = value.strip_prefix(b" ").unwrap_or(value);
         let text = || String::from_utf8_lossy(value).into_owned();
         match field {
-            b"id" => self.message.id = Some(text()),
+            b"id" => self.last_id = Some(text()),
             b"event" => self.message.event = text(),
             b"data" => {
                 if self.has_data {
@@ -74,15 +82,16 @@ mod tests {
     fn lines_become_messages() {
         let mut assembler = Assembler::default();
         let text =
-            ": hello\n\nid: c1\nevent: event\ndata: {\"a\":1}\n\ndata:x\ndata: y\n\nid: lost\n";
+            ": hello\n\nid: c1\nevent: event\ndata: {\"a\":1}\n\ndata:x\ndata: y\n\nid: c2\n";
         let messages: Vec<_> = text
             .split('\n')
             .filter_map(|line| assembler.line(&Bytes::copy_from_slice(line.as_bytes())))
             .collect();
         assert_eq!(messages.len(), 2);
-        assert_eq!(messages[0].id.as_deref(), Some("c1"));
         assert_eq!(messages[0].event, "event");
         assert_eq!(messages[0].data, b"{\"a\":1}");
         assert_eq!(messages[1].data, b"x\ny");
+        // A place counts even where there is nothing to tell of it.
+        assert_eq!(assembler.last_id.as_deref(), Some("c2"));
     }
 }

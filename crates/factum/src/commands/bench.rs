@@ -57,6 +57,13 @@ pub(crate) struct Args {
     echo_server: bool,
 }
 
+impl Args {
+    /// Tells whether this process is to be the echo server.
+    pub(crate) const fn is_echo_server(&self) -> bool {
+        self.echo_server
+    }
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()> {
     if args.echo_server {
         let out = &mut context.out;

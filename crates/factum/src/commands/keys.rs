@@ -79,7 +79,7 @@ struct KeyList {
 #[derive(Deserialize)]
 struct NewKey {
     id: String,
-    key: String,
+    secret: String,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()> {
@@ -100,7 +100,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
                 return raw(context, &body);
             }
             let made: NewKey = serde_json::from_slice(&body)?;
-            context.out.line(&made.key)?;
+            context.out.line(&made.secret)?;
             context.out.flush()?;
             note(format_args!(
                 "key {} was made; it is not shown again",

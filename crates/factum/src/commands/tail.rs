@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
 
+use serde::Deserialize;
+
 use crate::cli::Context;
 use crate::client::{Call, Client, Problem, Query};
 use crate::event_view::EventView;
@@ -100,24 +102,25 @@ impl Follower {
         let call = self.call(args)?;
         let mut lines = client.send(call).await?.lines();
         self.was_connected = true;
-        let mut assembler = sse::Assembler::default();
-        while let Some(message) = sse::next(&mut lines, &mut assembler).await? {
-            if message.id.is_some() {
-                self.cursor = message.id;
-            }
+        let mut assembler = sse::Assembler::after(self.cursor.take());
+        loop {
+            let message = sse::next(&mut lines, &mut assembler).await;
+            self.cursor.clone_from(&assembler.last_id);
+            let Some(message) = message? else {
+                return Ok(Ended::Closed);
+            };
             match message.event.as_str() {
                 "event" => {
                     write(&message.data, &mut context.out)?;
-                    self.n_left -= 1;
+                    self.n_left = self.n_left.saturating_sub(1);
                     if self.n_left == 0 {
                         return Ok(Ended::Enough);
                     }
                 }
-                "error" => return Err(Problem::parse(500, &message.data).into()),
+                "closed" => return closed(&message.data),
                 _ => {}
             }
         }
-        Ok(Ended::Closed)
     }
 
     fn call(&self, args: &Args) -> anyhow::Result<Call> {
@@ -137,6 +140,36 @@ impl Follower {
             None => call,
         })
     }
+}
+
+#[derive(Deserialize)]
+struct Closing {
+    code: u16,
+    reason: String,
+}
+
+/// Takes the server's goodbye: some end the stream for good, others ask to come back.
+fn closed(data: &[u8]) -> anyhow::Result<Ended> {
+    let closing: Closing = serde_json::from_slice(data)?;
+    let code = match closing.code {
+        4000 => "unauthenticated",
+        4001 => "forbidden",
+        4002 => "invalid_filter",
+        _ => {
+            note(format_args!(
+                "the server closed the stream: {}",
+                closing.reason
+            ));
+            return Ok(Ended::Closed);
+        }
+    };
+    Err(Problem {
+        status: 0,
+        code: code.to_owned(),
+        detail: closing.reason,
+        pointer: None,
+    }
+    .into())
 }
 
 fn write(data: &[u8], out: &mut Out) -> anyhow::Result<()> {

@@ -117,22 +117,48 @@ keys! {
     http_header_ms_max: Millis = "http.header_ms_max", "60000", "ms";
     /// How long a streamed body may stand still.
     http_body_idle_ms_max: Millis = "http.body_idle_ms_max", "30000", "ms";
-    /// The largest number of live connections, WebSocket and SSE together.
-    live_connections_max: Count = "live.connections_max", "2000", "connections";
+    /// The largest number of live connections, WebSocket and Server-Sent Events together.
+    live_connections_max: Count = "live.connections_max", "4096", "connections";
+    /// The largest number of WebSocket connections that have not said yet who they are.
+    live_unauthenticated_max: Count = "live.unauthenticated_max", "256", "connections";
     /// The largest number of subscriptions on one WebSocket.
     live_subscriptions_max: Count = "live.subscriptions_max", "100", "subscriptions";
-    /// The largest WebSocket message from a client.
+    /// The largest WebSocket message that a client may send.
     live_message_bytes_max: Bytes = "live.message_bytes_max", "65536", "bytes";
-    /// How many messages a second one WebSocket client may send.
+    /// How many messages a second a WebSocket client may send in the long run.
     live_messages_per_s_max: Count = "live.messages_per_s_max", "50", "messages/s";
-    /// How many events are buffered for a subscription before it falls back to the log.
-    live_buffer_events_max: Count = "live.buffer_events_max", "256", "events";
-    /// How often a live connection that is quiet gets a heartbeat.
-    live_heartbeat_ms: Millis = "live.heartbeat_ms", "15000", "ms";
+    /// How many messages a WebSocket client may send at once.
+    live_messages_burst_max: Count = "live.messages_burst_max", "200", "messages";
+    /// How many bytes wait for a live client at most, beside the event being written.
+    live_outbound_bytes_max: Bytes = "live.outbound_bytes_max", "65536", "bytes";
+    /// How many events one subscription reads before the next one has its turn.
+    live_batch_events_max: Count = "live.batch_events_max", "256", "events";
+    /// How many bytes of events one subscription reads before the next one has its turn.
+    live_batch_bytes_max: Bytes = "live.batch_bytes_max", "131072", "bytes";
+    /// The largest number of earlier events that a subscription may ask for by their number.
+    live_history_events_max: Count = "live.history_events_max", "1000000", "events";
+    /// The shortest time between two deliveries to one connection while the log is busy.
+    live_coalesce_us: Micros = "live.coalesce_us", "1000", "us";
     /// How long a WebSocket client may take to authenticate.
     live_authenticate_ms_max: Millis = "live.authenticate_ms_max", "10000", "ms";
-    /// How long a live connection may take to accept what is sent to it.
-    live_send_ms_max: Millis = "live.send_ms_max", "30000", "ms";
+    /// How long a live client may take no bytes at all while some wait for it.
+    live_write_ms_max: Millis = "live.write_ms_max", "30000", "ms";
+    /// How long to wait for a WebSocket client's answer to a close.
+    live_close_ms_max: Millis = "live.close_ms_max", "2000", "ms";
+    /// How long a WebSocket may be silent before the server sends a ping.
+    live_ping_ms: Millis = "live.ping_ms", "20000", "ms";
+    /// How long a WebSocket client may leave pings unanswered.
+    live_peer_ms_max: Millis = "live.peer_ms_max", "60000", "ms";
+    /// How long a subscription is silent before a heartbeat, where the client asks for nothing.
+    live_heartbeat_ms: Millis = "live.heartbeat_ms", "15000", "ms";
+    /// The shortest heartbeat interval that a client may ask for.
+    live_heartbeat_ms_min: Millis = "live.heartbeat_ms_min", "1000", "ms";
+    /// The longest heartbeat interval that a client may ask for.
+    live_heartbeat_ms_max: Millis = "live.heartbeat_ms_max", "300000", "ms";
+    /// The largest number of tickets of browsers that wait to be used.
+    live_tickets_max: Count = "live.tickets_max", "1024", "tickets";
+    /// How long a ticket is valid.
+    live_ticket_ms_max: Millis = "live.ticket_ms_max", "30000", "ms";
     /// How long a graceful shutdown may take before connections are cut.
     shutdown_ms_max: Millis = "shutdown.ms_max", "20000", "ms";
 }

@@ -1,0 +1,66 @@
+//! Opens the embedded store as the configuration says.
+
+use std::path::Path;
+
+use factum_model::ErrorCode;
+use factum_store_embedded::{EmbeddedStore, OpenError, Options};
+
+use crate::config::Config;
+use crate::exit::Failure;
+
+/// Opens the store, and makes one where there is none.
+pub(crate) fn open(config: &Config) -> anyhow::Result<EmbeddedStore> {
+    EmbeddedStore::open(options(config)).map_err(|error| explained(&config.data, error))
+}
+
+/// Opens the store of a directory to look at it only. Nothing is written, not even a lock.
+pub(crate) fn open_read_only(data: &Path) -> anyhow::Result<EmbeddedStore> {
+    let options = Options {
+        read_only: true,
+        ..Options::at(data)
+    };
+    EmbeddedStore::open(options).map_err(|error| explained(data, error))
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        segment_bytes_max: config.store_segment_bytes_max.0,
+        segment_events_max: u32::try_from(config.store_segment_events_max.0).unwrap_or(u32::MAX),
+        group_events_max: config.commit_group_events_max.0,
+        group_bytes_max: config.commit_group_bytes_max.in_memory(),
+        group_delay: config.commit_delay_us_max.0,
+        request_bytes_max: config
+            .limits_request_bytes_max
+            .in_memory()
+            .saturating_mul(2),
+        request_events_max: config.limits_request_events_max.0,
+        queue_events_max: config.commit_queue_events_max.0,
+        queue_bytes_max: config.commit_queue_bytes_max.in_memory(),
+        recent_bytes_max: config.store_recent_bytes_max.in_memory(),
+        versions_max: config.store_versions_max.0,
+        reserve_bytes: config.store_reserve_bytes.0,
+        ..Options::at(&config.data)
+    }
+}
+
+/// Says what can be done about a store that does not open.
+fn explained(data: &Path, error: OpenError) -> anyhow::Error {
+    let code = error.code();
+    let data = data.display().to_string();
+    let message = format!("{data}: {:#}", anyhow::Error::new(error));
+    if code == ErrorCode::Corrupt {
+        let hint = format!(
+            "`factum verify --data {data}` tells what is damaged, `factum repair` what can be done"
+        );
+        return Failure::Damaged { message, hint }.into();
+    }
+    if code == ErrorCode::NotFound {
+        let hint = "name the directory with --data".to_owned();
+        return Failure::NotFound { message, hint }.into();
+    }
+    let hint = match code {
+        ErrorCode::Locked => "stop that process, or name another directory with --data".to_owned(),
+        _ => String::new(),
+    };
+    Failure::Incomplete { message, hint }.into()
+}

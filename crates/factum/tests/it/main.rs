@@ -1,0 +1,7 @@
+//! The finished program, run as its users run it: on temporary directories and free ports.
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is its failure")]
+
+mod command_line;
+mod harness;
+mod real_data;
+mod serve;
