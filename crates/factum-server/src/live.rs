@@ -1,0 +1,29 @@
+//! Live delivery: WebSocket and Server-Sent Events.
+//!
+//! Both follow the log with the engine's one live reader. What a client has not taken stays in
+//! the log: there is no queue here that could overflow, and nothing to lose when a connection
+//! breaks. docs/live.md describes the protocol.
+
+mod client;
+mod close;
+mod connection;
+mod error;
+mod filter_json;
+mod limiter;
+mod operate;
+mod options;
+mod origin;
+mod registry;
+mod render;
+mod service;
+mod sse;
+mod subscription;
+mod tickets;
+mod upgrade;
+mod wire;
+
+pub use self::close::CloseCode;
+pub use self::error::LiveError;
+pub use self::operate::{ConnectionDto, ConnectionListDto, SubscriptionDto, TicketDto};
+pub use self::options::LiveOptions;
+pub use self::service::{LiveMetrics, LiveService};

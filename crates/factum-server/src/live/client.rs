@@ -1,0 +1,377 @@
+//! What WebSocket clients say.
+//!
+//! ```text
+//! {"type":"authenticate","token":"fct_…"}
+//! {"type":"subscribe","subscriptionId":"s1","filter":{…},"options":{
+//!     "includeHistory":true,"historyLimit":100,"fromPosition":17,
+//!     "bufferSize":256,"heartbeatInterval":15000}}
+//! {"type":"unsubscribe","subscriptionId":"s1"}
+//! {"type":"ack","subscriptionId":"s1","cursor":"…"}
+//! {"type":"ping"}
+//! ```
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use factum_api::{Place as ApiPlace, parse_filter};
+use factum_engine::LiveStart;
+use factum_model::{ErrorCode, Position};
+use factum_query::Filter;
+use factum_store::{Cursor, Lineage};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::options::LiveOptions;
+
+/// The longest name of a subscription, in bytes.
+const SUBSCRIPTION_ID_BYTES_MAX: usize = 128;
+
+/// A message of a client, checked.
+#[derive(Debug)]
+pub(crate) enum ClientMessage {
+    Authenticate { token: Token },
+    Subscribe(Box<Subscribe>),
+    Unsubscribe { subscription_id: String },
+    Ack { subscription_id: String, at: Place },
+    Ping,
+}
+
+/// A request to be told of events.
+#[derive(Debug)]
+pub(crate) struct Subscribe {
+    pub(crate) subscription_id: String,
+    pub(crate) filter: Filter,
+    pub(crate) start: LiveStart,
+    pub(crate) batch_events_max: usize,
+    pub(crate) heartbeat_interval: Duration,
+}
+
+/// A secret on its way to the check; not printable.
+pub(crate) struct Token(pub(crate) String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// A place in the log, in one of the two ways of naming it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Place {
+    Position(u64),
+    Cursor(String),
+}
+
+/// Why a message was not followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) what: RefusedWhat,
+    /// The subscription it is about, where that could be read.
+    pub(crate) subscription_id: Option<String>,
+    pub(crate) code: ErrorCode,
+    pub(crate) detail: String,
+}
+
+/// What was not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusedWhat {
+    /// A subscription is not opened.
+    Subscription,
+    /// Something else.
+    Message,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            what: RefusedWhat::Message,
+            subscription_id: None,
+            code,
+            detail: detail.into(),
+        }
+    }
+
+    pub(crate) fn of(mut self, subscription_id: &str) -> Self {
+        self.subscription_id = Some(subscription_id.to_owned());
+        self
+    }
+
+    pub(crate) fn of_subscription(self, subscription_id: &str) -> Self {
+        Self {
+            what: RefusedWhat::Subscription,
+            ..self.of(subscription_id)
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AuthenticateBody {
+    #[serde(rename = "type")]
+    _kind: String,
+    token: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SubscribeBody<'a> {
+    #[serde(rename = "type")]
+    _kind: String,
+    subscription_id: String,
+    #[serde(borrow, default)]
+    filter: Option<&'a RawValue>,
+    #[serde(default)]
+    options: Option<SubscribeOptions>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SubscribeOptions {
+    include_history: Option<bool>,
+    history_limit: Option<usize>,
+    from_position: Option<Place>,
+    buffer_size: Option<usize>,
+    heartbeat_interval: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct UnsubscribeBody {
+    #[serde(rename = "type")]
+    _kind: String,
+    subscription_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AckBody {
+    #[serde(rename = "type")]
+    _kind: String,
+    subscription_id: String,
+    position: Option<u64>,
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PingBody {
+    #[serde(rename = "type")]
+    _kind: String,
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// [`Refusal`] with `invalid_request`, or what is wrong with a subscription.
+pub(crate) fn parse(
+    text: &str,
+    lineage: &Lineage,
+    options: &LiveOptions,
+) -> Result<ClientMessage, Refusal> {
+    let Envelope { kind } = read(text)?;
+    match &*kind {
+        "authenticate" => {
+            let body: AuthenticateBody = read(text)?;
+            Ok(ClientMessage::Authenticate {
+                token: Token(body.token),
+            })
+        }
+        "subscribe" => read(text)
+            .and_then(|body| subscribe(body, lineage, options))
+            .map_err(|refusal| Refusal {
+                what: RefusedWhat::Subscription,
+                ..refusal
+            }),
+        "unsubscribe" => {
+            let body: UnsubscribeBody = read(text)?;
+            Ok(ClientMessage::Unsubscribe {
+                subscription_id: body.subscription_id,
+            })
+        }
+        "ack" => acknowledge(read(text)?),
+        "ping" => read::<PingBody>(text).map(|_| ClientMessage::Ping),
+        other => Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!(
+                "{:?} is not a message type; they are authenticate, subscribe, unsubscribe, ack \
+                 and ping",
+                other.chars().take(40).collect::<String>()
+            ),
+        )),
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
+    serde_json::from_str(text).map_err(|error| {
+        Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!("the message is not understood: {error}"),
+        )
+    })
+}
+
+fn acknowledge(body: AckBody) -> Result<ClientMessage, Refusal> {
+    let at = match (body.position, body.cursor) {
+        (Some(position), None) => Place::Position(position),
+        (None, Some(cursor)) => Place::Cursor(cursor),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "an ack names either a cursor or a position",
+            )
+            .of(&body.subscription_id));
+        }
+    };
+    Ok(ClientMessage::Ack {
+        subscription_id: body.subscription_id,
+        at,
+    })
+}
+
+fn subscribe(
+    body: SubscribeBody<'_>,
+    lineage: &Lineage,
+    options: &LiveOptions,
+) -> Result<ClientMessage, Refusal> {
+    let id = body.subscription_id;
+    if id.is_empty() || id.len() > SUBSCRIPTION_ID_BYTES_MAX || id.chars().any(char::is_control) {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!(
+                "subscriptionId must have 1 to {SUBSCRIPTION_ID_BYTES_MAX} bytes and no control \
+                 characters"
+            ),
+        ));
+    }
+    let wanted = body.options.unwrap_or_default();
+    let filter_text = body.filter.map_or("{}", RawValue::get);
+    let checked = (|| {
+        Ok((
+            filter_of(filter_text, options)?,
+            start_of(&wanted, lineage, options)?,
+            batch_events_of(&wanted, options)?,
+            heartbeat_of(&wanted, options)?,
+        ))
+    })();
+    let (filter, start, batch_events_max, heartbeat_interval) =
+        checked.map_err(|refusal: Refusal| refusal.of(&id))?;
+    Ok(ClientMessage::Subscribe(Box::new(Subscribe {
+        subscription_id: id,
+        filter,
+        start,
+        batch_events_max,
+        heartbeat_interval,
+    })))
+}
+
+fn filter_of(text: &str, options: &LiveOptions) -> Result<Filter, Refusal> {
+    let text = Bytes::copy_from_slice(text.as_bytes());
+    parse_filter(&text, &options.filter).map_err(|error| {
+        let at = match &error.place {
+            ApiPlace::Pointer(pointer) if !pointer.is_empty() => format!(" (at filter{pointer})"),
+            ApiPlace::Pointer(_) | ApiPlace::Parameter(_) => String::new(),
+        };
+        Refusal::new(error.code, format!("{error}{at}"))
+    })
+}
+
+fn start_of(
+    wanted: &SubscribeOptions,
+    lineage: &Lineage,
+    options: &LiveOptions,
+) -> Result<LiveStart, Refusal> {
+    let invalid = |detail: &str| Err(Refusal::new(ErrorCode::InvalidRequest, detail));
+    if let Some(limit) = wanted.history_limit
+        && limit > options.history_limit_max
+    {
+        return Err(Refusal::new(
+            ErrorCode::LimitExceeded,
+            format!(
+                "historyLimit of {limit} exceeds the limit of {}",
+                options.history_limit_max
+            ),
+        ));
+    }
+    match (
+        &wanted.from_position,
+        wanted.include_history,
+        wanted.history_limit,
+    ) {
+        (Some(_), _, Some(_)) => invalid("fromPosition and historyLimit exclude each other"),
+        (Some(_), Some(false), None) => {
+            invalid("fromPosition asks for history and includeHistory: false refuses it")
+        }
+        (Some(place), None | Some(true), None) => place.start(lineage),
+        (None, Some(false), Some(limit)) if limit > 0 => {
+            invalid("historyLimit asks for history and includeHistory: false refuses it")
+        }
+        (None, _, Some(limit)) => Ok(LiveStart::Last(limit)),
+        (None, Some(true), None) => Ok(LiveStart::Beginning),
+        (None, None | Some(false), None) => Ok(LiveStart::End),
+    }
+}
+
+impl Place {
+    /// Returns where to start: at a position, inclusive, or after a cursor.
+    fn start(&self, lineage: &Lineage) -> Result<LiveStart, Refusal> {
+        let after = match self {
+            Self::Position(number) => Position::new(*number).and_then(Position::previous),
+            Self::Cursor(_) => self.resolve(lineage)?,
+        };
+        Ok(after.map_or(LiveStart::Beginning, LiveStart::After))
+    }
+
+    /// Returns the position that is named.
+    pub(crate) fn resolve(&self, lineage: &Lineage) -> Result<Option<Position>, Refusal> {
+        match self {
+            Self::Position(number) => Ok(Position::new(*number)),
+            Self::Cursor(text) => text
+                .parse::<Cursor>()
+                .and_then(|cursor| lineage.resolve(cursor))
+                .map_err(|error| Refusal::new(error.code(), error.to_string())),
+        }
+    }
+}
+
+fn batch_events_of(wanted: &SubscribeOptions, options: &LiveOptions) -> Result<usize, Refusal> {
+    match wanted.buffer_size {
+        Some(0) => Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            "bufferSize must be at least 1",
+        )),
+        // More than the server's own bound would not make it read more at a time.
+        Some(size) => Ok(size.min(options.batch_events_max)),
+        None => Ok(options.batch_events_max),
+    }
+}
+
+fn heartbeat_of(wanted: &SubscribeOptions, options: &LiveOptions) -> Result<Duration, Refusal> {
+    let Some(millis) = wanted.heartbeat_interval else {
+        return Ok(options.heartbeat_interval);
+    };
+    let interval = Duration::from_millis(millis);
+    let (min, max) = (
+        options.heartbeat_interval_min,
+        options.heartbeat_interval_max,
+    );
+    if interval < min || interval > max {
+        return Err(Refusal::new(
+            ErrorCode::LimitExceeded,
+            format!(
+                "heartbeatInterval of {millis} ms is outside the limits of {} to {} ms",
+                min.as_millis(),
+                max.as_millis()
+            ),
+        ));
+    }
+    Ok(interval)
+}
