@@ -13,7 +13,7 @@
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use factum_model::{EventId, JsonObject, NewEvent, StreamId};
@@ -49,39 +49,86 @@ fn event(number: u64) -> NewEvent {
     }
 }
 
+/// What a case does to each request.
+type Prepare = fn(&EmbeddedStore, &mut AppendRequest);
+
+/// Events to choose from, so that making them is not measured.
+struct Pool {
+    events: Vec<NewEvent>,
+    next: AtomicUsize,
+}
+
+impl Pool {
+    fn request(&self, batch: usize) -> AppendRequest {
+        let first = self.next.fetch_add(batch, Ordering::Relaxed);
+        let event = |index| self.events[index % self.events.len()].clone();
+        AppendRequest {
+            events: (first..first + batch).map(event).collect(),
+            ..Default::default()
+        }
+    }
+}
+
 /// Returns events per second of `callers` threads that append batches.
 fn appends(
-    store: &Arc<EmbeddedStore>,
+    (store, pool): (&Arc<EmbeddedStore>, &Arc<Pool>),
     callers: usize,
     batch: usize,
-    prepare: fn(u64, &EmbeddedStore, &mut AppendRequest),
+    prepare: Prepare,
 ) -> f64 {
-    let numbers = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
     let threads: Vec<_> = (0..callers)
         .map(|_| {
-            let (store, numbers) = (Arc::clone(store), Arc::clone(&numbers));
+            let (store, pool) = (Arc::clone(store), Arc::clone(pool));
             std::thread::spawn(move || {
-                let mut done = 0_u64;
+                let mut done = 0;
                 while start.elapsed() < ROUND {
-                    let events = (0..batch)
-                        .map(|_| event(numbers.fetch_add(1, Ordering::Relaxed)))
-                        .collect();
-                    let mut request = AppendRequest {
-                        events,
-                        ..AppendRequest::default()
-                    };
-                    prepare(done, &store, &mut request);
+                    let mut request = pool.request(batch);
+                    prepare(&store, &mut request);
                     store.append_blocking(request).unwrap();
-                    done += batch as u64;
+                    done += batch;
                 }
                 done
             })
         })
         .collect();
-    let done: u64 = threads
+    let done: usize = threads
         .into_iter()
         .map(|thread| thread.join().unwrap())
+        .sum();
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+/// The same with tasks on a runtime of two threads in place of threads.
+fn async_appends(
+    (store, pool): (&Arc<EmbeddedStore>, &Arc<Pool>),
+    callers: usize,
+    batch: usize,
+    prepare: Prepare,
+) -> f64 {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..callers)
+        .map(|_| {
+            let (store, pool) = (Arc::clone(store), Arc::clone(pool));
+            runtime.spawn(async move {
+                let mut done = 0;
+                while start.elapsed() < ROUND {
+                    let mut request = pool.request(batch);
+                    prepare(&store, &mut request);
+                    store.append(request).await.unwrap();
+                    done += batch;
+                }
+                done
+            })
+        })
+        .collect();
+    let done: usize = tasks
+        .into_iter()
+        .map(|task| runtime.block_on(task).unwrap())
         .sum();
     done as f64 / start.elapsed().as_secs_f64()
 }
@@ -113,9 +160,9 @@ fn syncs(directory: &Path, bytes: usize, overwrite: bool) -> f64 {
     rate
 }
 
-fn nothing(_: u64, _: &EmbeddedStore, _: &mut AppendRequest) {}
+fn nothing(_: &EmbeddedStore, _: &mut AppendRequest) {}
 
-fn own_ids(_: u64, _: &EmbeddedStore, request: &mut AppendRequest) {
+fn own_ids(_: &EmbeddedStore, request: &mut AppendRequest) {
     for event in &mut request.events {
         let mut bytes = [0; 16];
         aws_lc_rs::rand::fill(&mut bytes).unwrap();
@@ -123,7 +170,7 @@ fn own_ids(_: u64, _: &EmbeddedStore, request: &mut AppendRequest) {
     }
 }
 
-fn condition(_: u64, store: &EmbeddedStore, request: &mut AppendRequest) {
+fn condition(store: &EmbeddedStore, request: &mut AppendRequest) {
     let filter = Filter {
         tags: vec!["seat:1".to_owned()],
         ..Filter::default()
@@ -138,6 +185,11 @@ fn main() {
     // Beside the build, because the temporary directory of the system may be in memory.
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let store = Arc::new(EmbeddedStore::open(Options::at(directory.path().join("store"))).unwrap());
+    let pool = Arc::new(Pool {
+        events: (0..50_000).map(event).collect(),
+        next: AtomicUsize::new(0),
+    });
+    let on = (&store, &pool);
     let mut rows: Vec<(&str, Vec<f64>)> = Vec::new();
     for round in 0..ROUNDS {
         let values = [
@@ -149,18 +201,23 @@ fn main() {
                 "fdatasync 512 B growing, 1/s",
                 syncs(directory.path(), 512, false),
             ),
-            ("append 1 x 1, events/s", appends(&store, 1, 1, nothing)),
-            ("append 1 x 1, own ids", appends(&store, 1, 1, own_ids)),
-            ("append 1 x 1, condition", appends(&store, 1, 1, condition)),
-            ("append 8 x 1", appends(&store, 8, 1, nothing)),
-            ("append 64 x 1", appends(&store, 64, 1, nothing)),
+            ("append 1 thread x 1, events/s", appends(on, 1, 1, nothing)),
+            ("append 1 x 1, own ids", appends(on, 1, 1, own_ids)),
+            ("append 1 x 1, condition", appends(on, 1, 1, condition)),
+            ("append 8 x 1", appends(on, 8, 1, nothing)),
+            ("append 64 x 1", appends(on, 64, 1, nothing)),
+            ("append 64 tasks x 1", async_appends(on, 64, 1, nothing)),
             (
-                "append 64 x 1, condition",
-                appends(&store, 64, 1, condition),
+                "append 64 tasks x 1, own ids",
+                async_appends(on, 64, 1, own_ids),
             ),
-            ("append 256 x 1", appends(&store, 256, 1, nothing)),
-            ("append 1 x 100", appends(&store, 1, 100, nothing)),
-            ("append 8 x 100", appends(&store, 8, 100, nothing)),
+            (
+                "append 64 tasks x 1, condition",
+                async_appends(on, 64, 1, condition),
+            ),
+            ("append 256 tasks x 1", async_appends(on, 256, 1, nothing)),
+            ("append 1 x 100", appends(on, 1, 100, nothing)),
+            ("append 8 x 100", appends(on, 8, 100, nothing)),
         ];
         for (index, (name, value)) in values.into_iter().enumerate() {
             if round == 0 {
