@@ -55,6 +55,19 @@ pub(crate) struct Context {
     pub(crate) out: Out,
 }
 
+#[cfg(test)]
+impl Context {
+    /// Makes a context that speaks to a server, with an output that nobody reads.
+    pub(crate) fn of_test(url: &str) -> Self {
+        let words = ["factum", "--url", url, "--key", "fct_test", "read"];
+        Self {
+            globals: Cli::parse_from(words).globals,
+            environment: Environment::default(),
+            out: Out::nowhere(),
+        }
+    }
+}
+
 /// How the threads of a command are laid out, and what Ctrl-C means to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
@@ -182,10 +195,9 @@ mod tests {
         );
         let mut add = |name: &str, help: &str| {
             let help: Vec<&str> = help.lines().map(str::trim_end).collect();
-            page.push_str(&format!(
-                "\n## {name}\n\n```text\n{}\n```\n",
-                help.join("\n").trim_end()
-            ));
+            let help = help.join("\n");
+            let section = ["\n## ", name, "\n\n```text\n", help.trim_end(), "\n```\n"];
+            page.push_str(&section.concat());
         };
         let mut root = Cli::command().term_width(100);
         root.build();

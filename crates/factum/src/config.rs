@@ -14,6 +14,5 @@ mod value;
 pub(crate) use crate::config::flags::ConfigFlags;
 pub(crate) use crate::config::keys::{Config, KEYS, Key};
 pub(crate) use crate::config::load::{ConfigError, Loaded, Source, data_dir, load};
-pub(crate) use crate::config::nearest::nearest;
 pub(crate) use crate::config::reference::{default_file, reference_page};
 pub(crate) use crate::config::value::LogFormat;

@@ -57,6 +57,16 @@ impl Out {
         }
     }
 
+    /// Makes an output that nobody reads.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            sink: Box::new(io::sink()),
+            audience: Audience::Programs,
+            colours: false,
+        }
+    }
+
     /// Says who reads the output.
     pub(crate) const fn audience(&self) -> Audience {
         self.audience

@@ -3,15 +3,16 @@
 use std::io::Read as _;
 
 use anyhow::Context as _;
+use factum_model::{Clock as _, IdSource as _, MonotonicIds, SystemClock};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use crate::cli::Context;
-use crate::client::{Answer, Call, Client};
+use crate::client::{Answer, Call, Client, Problem};
 use crate::exit::Failure;
 use crate::filter_flags::StreamName;
-use crate::output::{Out, Tone};
+use crate::output::{Out, Tone, note};
 
 /// Append one event, or the events that standard input gives as one atomic unit
 #[derive(Debug, clap::Args)]
@@ -73,15 +74,38 @@ pub(crate) struct Args {
 /// The largest standard input; the server has a limit of its own.
 const INPUT_BYTES_MAX: u64 = 256 << 20;
 
-pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()> {
+pub(crate) async fn run(mut args: Args, context: &mut Context) -> anyhow::Result<()> {
     let mut client = Client::of(context)?;
-    let body = if args.event_type.is_some() {
-        one_event(&args)?
-    } else {
-        events_of_lines(&standard_input()?)?
-    };
-    let answer = client.send(Call::post("/v1/events", body)).await?;
-    show(answer, &mut context.out).await
+    if args.event_type.is_none() {
+        let body = events_of_lines(&standard_input()?)?;
+        let answer = client.send(Call::post("/v1/events", body)).await?;
+        return show(answer, &mut context.out).await;
+    }
+    // With an id of our own, a request whose answer was lost can be repeated safely.
+    let id = args.id.get_or_insert_with(new_id).clone();
+    let answer = client
+        .send(Call::post("/v1/events", one_event(&args)?))
+        .await;
+    if answer.as_ref().is_err_and(outcome_is_unknown) {
+        note(format_args!(
+            "the event may be there or not; with --id {id} repeating this is safe"
+        ));
+    }
+    show(answer?, &mut context.out).await
+}
+
+fn new_id() -> String {
+    let ids = MonotonicIds::new(|bytes| {
+        // Where the system has no random numbers, TLS and keys have stopped everything before.
+        aws_lc_rs::rand::fill(bytes).unwrap_or_default();
+    });
+    ids.next_id(SystemClock.now()).to_string()
+}
+
+fn outcome_is_unknown(error: &anyhow::Error) -> bool {
+    let problem = error.downcast_ref::<Problem>();
+    let unreachable = matches!(error.downcast_ref(), Some(Failure::Unreachable { .. }));
+    unreachable || problem.is_some_and(|problem| problem.code == "outcome_unknown")
 }
 
 fn standard_input() -> anyhow::Result<String> {

@@ -407,3 +407,6 @@ fn next_batch(lines: &mut LineReader) -> (Vec<Prepared>, End) {
     }
     (batch, End::No)
 }
+
+#[cfg(test)]
+mod tests;

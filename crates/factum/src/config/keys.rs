@@ -109,14 +109,40 @@ keys! {
     store_versions_max: Count = "store.versions_max", "262144", "streams";
     /// How much space is reserved ahead of the log at a time.
     store_reserve_bytes: Bytes = "store.reserve_bytes", "16777216", "bytes";
+    /// How long one read may look for matches before it answers with what it has.
+    limits_read_ms_max: Millis = "limits.read_ms_max", "2000", "ms";
     /// The largest number of open connections.
-    http_connections_max: Count = "http.connections_max", "10000", "connections";
-    /// How long a request may take, but for streams.
+    http_connections_max: Count = "http.connections_max", "8192", "connections";
+    /// How many bytes of request bodies may be in memory at once.
+    http_bodies_bytes_max: Bytes = "http.bodies_bytes_max", "268435456", "bytes";
+    /// Whether answers are compressed for clients that ask for it.
+    http_compression: bool = "http.compression", "true", "";
+    /// How long a client may take to send the head of a request, and be idle between two.
+    http_header_ms_max: Millis = "http.header_ms_max", "30000", "ms";
+    /// How long a TLS handshake may take.
+    http_handshake_ms_max: Millis = "http.handshake_ms_max", "10000", "ms";
+    /// How long a request may take until its answer begins.
     http_request_ms_max: Millis = "http.request_ms_max", "30000", "ms";
-    /// How long a connection may take to send the head of a request; idle keep-alive included.
-    http_header_ms_max: Millis = "http.header_ms_max", "60000", "ms";
-    /// How long a streamed body may stand still.
-    http_body_idle_ms_max: Millis = "http.body_idle_ms_max", "30000", "ms";
+    /// How long a verification or a backup may take.
+    http_maintenance_ms_max: Millis = "http.maintenance_ms_max", "3600000", "ms";
+    /// How long a streamed request body may pause.
+    http_body_pause_ms_max: Millis = "http.body_pause_ms_max", "30000", "ms";
+    /// How long a client may take no bytes of an answer while some wait for it.
+    http_write_ms_max: Millis = "http.write_ms_max", "60000", "ms";
+    /// The size of a page of a streamed answer, in bytes of event texts.
+    http_page_bytes: Bytes = "http.page_bytes", "524288", "bytes";
+    /// The largest number of events in a page of a streamed answer.
+    http_page_events_max: Count = "http.page_events_max", "4096", "events";
+    /// The largest number of events in one atomic chunk of a bulk append.
+    bulk_chunk_events_max: Count = "bulk.chunk_events_max", "1000", "events";
+    /// A chunk of a bulk append ends after the event with which its texts reach this size.
+    bulk_chunk_bytes_max: Bytes = "bulk.chunk_bytes_max", "1048576", "bytes";
+    /// A chunk that is not full is appended when the client pauses for so long.
+    bulk_linger_ms: Millis = "bulk.linger_ms", "50", "ms";
+    /// How long a bulk append waits for a queue that is full before it gives up.
+    bulk_overload_ms_max: Millis = "bulk.overload_ms_max", "30000", "ms";
+    /// The largest window of a zstd body, as a power of two.
+    bulk_zstd_window_log_max: Count = "bulk.zstd_window_log_max", "23", "bits";
     /// The largest number of live connections, WebSocket and Server-Sent Events together.
     live_connections_max: Count = "live.connections_max", "4096", "connections";
     /// The largest number of WebSocket connections that have not said yet who they are.

@@ -125,6 +125,18 @@ impl Setting for Option<PathBuf> {
     }
 }
 
+impl Setting for bool {
+    const KIND: &'static str = "true or false";
+
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+}
+
 /// A list of texts, separated by commas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct List(pub(crate) Vec<String>);

@@ -15,7 +15,15 @@ fn real_files_are_imported_counted_exported_and_imported_again() {
         let lines = file.lines();
         let n_lines = lines.len();
         let limit = n_lines.to_string();
-        let mut tail = server.spawn(&["tail", "--json", "--from-beginning", "--limit", &limit]);
+        let mut tail = server.spawn(&[
+            "tail",
+            "--json",
+            "--from-beginning",
+            "--types",
+            "github.>,permit.>,session.>",
+            "--limit",
+            &limit,
+        ]);
         let summary = server.json(&["import", file.argument()]);
         assert_eq!(
             summary,
