@@ -89,6 +89,8 @@ keys! {
     limits_filter_values_max: Count = "limits.filter_values_max", "1000", "values";
     /// How many levels of `anyOf` may stand inside each other.
     limits_filter_depth_max: Count = "limits.filter_depth_max", "4", "levels";
+    /// How long one read may look for matches before it answers with what it has.
+    limits_read_ms_max: Millis = "limits.read_ms_max", "2000", "ms";
     /// The largest number of events that one commit group takes.
     commit_group_events_max: Count = "commit.group_events_max", "4096", "events";
     /// The largest commit group.
@@ -109,8 +111,6 @@ keys! {
     store_versions_max: Count = "store.versions_max", "262144", "streams";
     /// How much space is reserved ahead of the log at a time.
     store_reserve_bytes: Bytes = "store.reserve_bytes", "16777216", "bytes";
-    /// How long one read may look for matches before it answers with what it has.
-    limits_read_ms_max: Millis = "limits.read_ms_max", "2000", "ms";
     /// The largest number of open connections.
     http_connections_max: Count = "http.connections_max", "8192", "connections";
     /// How many bytes of request bodies may be in memory at once.
