@@ -61,7 +61,7 @@ struct Pool {
 impl Pool {
     fn request(&self, batch: usize) -> AppendRequest {
         let first = self.next.fetch_add(batch, Ordering::Relaxed);
-        let event = |index| self.events[index % self.events.len()].clone();
+        let event = |index: usize| self.events[index % self.events.len()].clone();
         AppendRequest {
             events: (first..first + batch).map(event).collect(),
             ..Default::default()

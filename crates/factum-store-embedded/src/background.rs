@@ -24,6 +24,12 @@ pub(crate) enum Task {
         segment: Arc<Segment>,
         closed: ClosedSegment,
     },
+    /// Fills reserved space ahead of the log with zeros.
+    Zero {
+        segment: Arc<Segment>,
+        from: u64,
+        to: u64,
+    },
     /// Ends the thread after what was submitted before.
     Stop,
 }
@@ -104,6 +110,12 @@ fn run(shared: &Shared, tasks: &Receiver<Task>, n_unsealed: &AtomicUsize) {
         let mut todo = std::mem::take(&mut failed);
         match tasks.recv_timeout(patience) {
             Ok(Task::Seal { segment, closed }) => todo.push((segment, closed)),
+            Ok(Task::Zero { segment, from, to }) => {
+                if let Err(error) = segment.zero_fence.zero(&*segment.file, from, to) {
+                    // The range reads as zeros all the same; only the syncs there are slower.
+                    tracing::warn!(%error, "space ahead of the log was not zeroed");
+                }
+            }
             Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }

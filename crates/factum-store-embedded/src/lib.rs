@@ -45,6 +45,7 @@ mod verify;
 mod versions;
 mod walk;
 mod writer;
+mod zero;
 
 pub use crate::backup::{RestoreError, restore};
 pub use crate::disk::{Disk, DiskFile, LockError, LockGuard, OsDisk};

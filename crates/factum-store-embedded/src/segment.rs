@@ -17,6 +17,7 @@ use crate::index::{Index, IndexError, LOST, SealedIndex, TailIndex, candidates};
 use crate::manifest::SegmentEntry;
 use crate::term::{Term, TermKey};
 use crate::walk::{Step, Walk};
+use crate::zero::ZeroFence;
 
 /// Records that are not further apart are read at once.
 const COALESCE_BYTES: u64 = 8 << 10;
@@ -39,6 +40,8 @@ pub(crate) struct Segment {
     n_closed: AtomicU32,
     /// Ranges of ordinals that an operator has given up.
     quarantined: Vec<Range<u32>>,
+    /// Keeps the zeros ahead of the log away from the writer.
+    pub(crate) zero_fence: ZeroFence,
 }
 
 impl Segment {
@@ -57,6 +60,7 @@ impl Segment {
             end: AtomicU64::new(end),
             n_closed: AtomicU32::new(entry.closed.map_or(u32::MAX, |closed| closed.n_events)),
             quarantined: Vec::new(),
+            zero_fence: ZeroFence::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! and never write again after a failed write or sync.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use factum_model::{EventId, Position, Timestamp};
 use factum_store::{AppendError, AppendReceipt, WriteState};
 use tokio::sync::oneshot;
 
-use crate::background::Background;
+use crate::background::{Background, Task};
 use crate::bytes_io::padded;
 use crate::counters::{Counters, add};
 use crate::decide::GroupPlan;
@@ -75,6 +76,11 @@ enum WriteFailure {
     /// It is not known what is in the file.
     Unknown(io::Error),
 }
+
+/// Direct writes want their ranges aligned.
+const ZERO_ALIGNMENT: u64 = 4096;
+/// Below this, a sync is dominated by what it costs at all, not by the bytes.
+const SMALL_GROUP_BYTES: u64 = 16 << 10;
 
 /// The writer and where it is.
 pub(crate) struct Writer {
@@ -291,6 +297,7 @@ impl Writer {
         self.reserve(self.end.offset + length)?;
         let number = self.end.group + 1;
         let (bytes, chain) = builder.finish(number, self.active.entry.salt, self.end.chain);
+        self.active.zero_fence.claim(self.end.offset + length);
         if let Err(error) = self.active.file.write_at(&bytes, self.end.offset) {
             return Err(self.cut_back(error));
         }
@@ -326,6 +333,7 @@ impl Writer {
                 .reserve(self.reserved_to, wanted - self.reserved_to)
             {
                 Ok(()) => {
+                    self.zero_ahead(self.reserved_to.max(to), wanted);
                     self.reserved_to = wanted;
                     return Ok(());
                 }
@@ -338,6 +346,23 @@ impl Writer {
             }
         }
         Err(WriteFailure::Full)
+    }
+
+    /// Has space that was just reserved filled with zeros, where groups are so small that the
+    /// file system's journal would cost more than the zeros do.
+    fn zero_ahead(&self, from: u64, to: u64) {
+        let from = from.next_multiple_of(ZERO_ALIGNMENT);
+        let to = to / ZERO_ALIGNMENT * ZERO_ALIGNMENT;
+        if from < to && self.mean_group_bytes() < SMALL_GROUP_BYTES {
+            let segment = Arc::clone(&self.active);
+            self.background.submit(Task::Zero { segment, from, to });
+        }
+    }
+
+    /// Returns how large the groups since the start were in the mean.
+    fn mean_group_bytes(&self) -> u64 {
+        let n_groups = self.shared.counters.groups.load(Ordering::Relaxed);
+        self.shared.counters.bytes.load(Ordering::Relaxed) / n_groups.max(1)
     }
 
     /// After a write that failed for want of space: makes the file end where it ended before.
