@@ -1,6 +1,8 @@
 //! The flags that say which events are meant, named like the parameters of `GET /v1/events`.
 
-use crate::client::Query;
+use serde::Deserialize;
+
+use crate::client::{Call, Client, Query, encode_segment};
 use crate::exit::Failure;
 
 /// Which events.
@@ -108,6 +110,49 @@ impl std::str::FromStr for StreamName {
             }
             Some(_) | None => Err("a stream is written as TYPE/ID, such as submission/s-1"),
         }
+    }
+}
+
+/// A stream to be read: `TYPE/ID`, or the id alone where it stands under one type only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StreamArgument {
+    /// The whole name.
+    Name(StreamName),
+    /// The id alone.
+    Id(String),
+}
+
+impl std::str::FromStr for StreamArgument {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text.contains('/') || text.is_empty() {
+            return text.parse().map(Self::Name);
+        }
+        Ok(Self::Id(text.to_owned()))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Aggregate {
+    aggregate_type: String,
+    aggregate_id: String,
+}
+
+impl StreamArgument {
+    /// Returns the name; asks the server for the type where only the id is given.
+    pub(crate) async fn resolve(self, client: &mut Client) -> anyhow::Result<StreamName> {
+        let id = match self {
+            Self::Name(name) => return Ok(name),
+            Self::Id(id) => id,
+        };
+        let path = format!("/v1/aggregates/{}", encode_segment(&id));
+        let found: Aggregate = client.send(Call::get(path)).await?.json().await?;
+        Ok(StreamName {
+            aggregate_type: found.aggregate_type,
+            aggregate_id: found.aggregate_id,
+        })
     }
 }
 

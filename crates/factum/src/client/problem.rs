@@ -29,6 +29,32 @@ struct Document {
     title: Option<String>,
     detail: Option<String>,
     pointer: Option<String>,
+    status: Option<u16>,
+}
+
+#[derive(Deserialize)]
+struct LastLine {
+    error: Document,
+}
+
+impl From<(u16, Option<Document>)> for Problem {
+    fn from((status, document): (u16, Option<Document>)) -> Self {
+        let status = document
+            .as_ref()
+            .and_then(|document| document.status)
+            .unwrap_or(status);
+        let code = document.as_ref().and_then(|document| document.code.clone());
+        let pointer = document
+            .as_ref()
+            .and_then(|document| document.pointer.clone());
+        let detail = document.and_then(|document| document.detail.or(document.title));
+        Self {
+            status,
+            code: code.unwrap_or_else(|| format!("http_{status}")),
+            detail: detail.unwrap_or_else(|| format!("the server answered with status {status}")),
+            pointer,
+        }
+    }
 }
 
 impl Problem {
@@ -43,18 +69,17 @@ impl Problem {
 
     /// Reads a problem document.
     pub(crate) fn parse(status: u16, body: &[u8]) -> Self {
-        let document = serde_json::from_slice::<Document>(body).ok();
-        let code = document.as_ref().and_then(|document| document.code.clone());
-        let pointer = document
-            .as_ref()
-            .and_then(|document| document.pointer.clone());
-        let detail = document.and_then(|document| document.detail.or(document.title));
-        Self {
-            status,
-            code: code.unwrap_or_else(|| format!("http_{status}")),
-            detail: detail.unwrap_or_else(|| format!("the server answered with status {status}")),
-            pointer,
+        (status, serde_json::from_slice::<Document>(body).ok()).into()
+    }
+
+    /// Reads the last line of a streamed answer that failed; `None` for any other line.
+    pub(crate) fn of_line(line: &[u8]) -> Option<Self> {
+        // Events and receipts begin otherwise, which spares a look at the rest of them.
+        if !line.starts_with(b"{\"error\":") {
+            return None;
         }
+        let last: LastLine = serde_json::from_slice(line).ok()?;
+        Some((500, Some(last.error)).into())
     }
 
     /// Tells whether the same request may succeed later.
@@ -77,6 +102,15 @@ mod tests {
         assert_eq!(problem.to_string(), "event type is empty at /type");
         assert_eq!(problem.code, "invalid_event");
         assert!(!problem.is_retryable());
+    }
+
+    #[test]
+    fn the_last_line_of_a_broken_stream_is_a_problem() {
+        let line =
+            br#"{"error":{"status":503,"code":"shutting_down","detail":"the store is closed"}}"#;
+        let problem = Problem::of_line(line).unwrap();
+        assert_eq!((problem.status, &*problem.code), (503, "shutting_down"));
+        assert_eq!(Problem::of_line(br#"{"id":"x","error":1}"#), None);
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::progress::{Patience, Progress};
 /// Write the log, or what a filter keeps of it, as one JSON event a line
 ///
 /// The engine's own events (aggregate type `factum`) are left out: no other store would take them.
-/// Payload and metadata are written byte for byte. `factum import` takes the lines again and keeps
+/// Payload and metadata are written byte for byte, but for line ends between their tokens, which
+/// become spaces. `factum import` takes the lines again and keeps
 /// ids, timestamps, causation and correlation.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -126,10 +127,10 @@ impl Export<'_> {
             if line.is_empty() {
                 continue;
             }
-            // A stream that breaks in the middle tells why in its last line.
-            let Ok(event) = EventView::parse(&line) else {
-                return Err(Problem::parse(500, &line).into());
-            };
+            if let Some(problem) = Problem::of_line(&line) {
+                return Err(problem.into());
+            }
+            let event = EventView::parse(&line)?;
             self.summary.last_position = Some(event.position);
             if event.aggregate_type == factum_model::SYSTEM_AGGREGATE_TYPE && !self.args.with_system
             {

@@ -14,7 +14,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()> {
     let mut client = Client::of(context)?;
     let path = format!("/v1/events/{}", encode_segment(&args.id));
-    let body = client.send(Call::get(path)).await?.bytes().await?;
+    let body = client
+        .send(Call::get(path).accept("application/x-ndjson"))
+        .await?
+        .bytes()
+        .await?;
     let out = &mut context.out;
     if out.is_json() {
         out.bytes(body.trim_ascii_end())?;

@@ -240,11 +240,11 @@ impl Import<'_> {
 
     /// Takes a receipt: so many lines are durable.
     fn acknowledge(&mut self, flow: &RefCell<Flow>, line: &[u8]) -> anyhow::Result<()> {
+        if let Some(problem) = Problem::of_line(line) {
+            return Err(problem.into());
+        }
         let mut flow = flow.borrow_mut();
         let receipt: Receipt = serde_json::from_slice(line)?;
-        if receipt.code.is_some() {
-            return Err(Problem::parse(500, line).into());
-        }
         let n_events = receipt.appended + receipt.deduplicated;
         flow.acknowledge(n_events);
         self.summary.lines += n_events;
@@ -259,11 +259,8 @@ impl Import<'_> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Receipt {
-    #[serde(default)]
     appended: u64,
-    #[serde(default)]
     deduplicated: u64,
-    code: Option<String>,
 }
 
 /// Tells whether a new connection may help.

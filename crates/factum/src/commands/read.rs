@@ -1,20 +1,20 @@
 //! `factum read`: the log, with filters, or one stream.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use bytes::Bytes;
 
 use crate::cli::Context;
-use crate::client::{Call, Client, Query, encode_segment};
+use crate::client::{Answer, Call, Client, Query, encode_segment};
 use crate::event_view::EventView;
-use crate::filter_flags::{FilterFlags, StreamName};
+use crate::filter_flags::{FilterFlags, StreamArgument, StreamName};
 use crate::output::{Out, note};
 
 /// Read the log or one stream
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The stream, as TYPE/ID; without it the whole log is read
+    /// The stream, as TYPE/ID, or its ID alone if no other type has it; without it the whole log
+    /// is read
     #[arg(value_name = "STREAM")]
-    stream: Option<StreamName>,
+    stream: Option<StreamArgument>,
     /// The first sequence number of the stream; without STREAM the first instant it happened
     #[arg(long, value_name = "FROM")]
     from: Option<String>,
@@ -37,35 +37,68 @@ pub(crate) struct Args {
 /// The largest page that the server gives.
 const PAGE_EVENTS_MAX: u64 = 1000;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Page<'a> {
-    #[serde(borrow)]
-    events: Vec<&'a RawValue>,
-    #[serde(default)]
+/// What is read.
+struct Read<'a> {
+    args: &'a Args,
+    stream: Option<StreamName>,
+}
+
+/// One page as lines.
+struct Page {
+    lines: Bytes,
     has_more: bool,
     cursor: Option<String>,
 }
 
-pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()> {
+impl Page {
+    async fn read(answer: Answer) -> anyhow::Result<Self> {
+        let header = |name: &str| {
+            let value = answer.headers().get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        let has_more = header("factum-has-more").is_some_and(|value| value == "true");
+        let cursor = header("factum-cursor");
+        Ok(Self {
+            has_more,
+            cursor,
+            lines: answer.bytes().await?,
+        })
+    }
+
+    fn events(&self) -> impl Iterator<Item = &[u8]> {
+        self.lines
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+    }
+}
+
+pub(crate) async fn run(mut args: Args, context: &mut Context) -> anyhow::Result<()> {
     if args.stream.is_some() {
         args.filter.none_beside_a_stream()?;
     }
     let mut client = Client::of(context)?;
+    let stream = match args.stream.take() {
+        Some(stream) => Some(stream.resolve(&mut client).await?),
+        None => None,
+    };
+    let read = Read {
+        args: &args,
+        stream,
+    };
     let mut place = Place {
         after: args.after.clone(),
         ..Place::default()
     };
     let mut n_left = args.limit;
     while n_left > 0 {
-        let path = path(&args, &place, n_left.min(PAGE_EVENTS_MAX));
-        let body = client.send(Call::get(path)).await?.bytes().await?;
-        let page: Page<'_> = serde_json::from_slice(&body)?;
-        for event in &page.events {
+        let path = path(&read, &place, n_left.min(PAGE_EVENTS_MAX));
+        let call = Call::get(path).accept("application/x-ndjson");
+        let page = Page::read(client.send(call).await?).await?;
+        for event in page.events() {
             write(event, &mut context.out)?;
+            n_left = n_left.saturating_sub(1);
         }
-        n_left = n_left.saturating_sub(page.events.len() as u64);
-        place.advance(&page, &args)?;
+        place.advance(&page, &read)?;
         if !page.has_more {
             return Ok(());
         }
@@ -88,12 +121,12 @@ struct Place {
 }
 
 impl Place {
-    fn advance(&mut self, page: &Page<'_>, args: &Args) -> anyhow::Result<()> {
-        if args.stream.is_none() {
+    fn advance(&mut self, page: &Page, read: &Read<'_>) -> anyhow::Result<()> {
+        if read.stream.is_none() {
             self.after.clone_from(&page.cursor);
-        } else if let Some(last) = page.events.last() {
-            let last = EventView::parse(last.get().as_bytes())?.sequence_number;
-            self.sequence = Some(if args.backwards {
+        } else if let Some(last) = page.events().last() {
+            let last = EventView::parse(last)?.sequence_number;
+            self.sequence = Some(if read.args.backwards {
                 last.saturating_sub(1)
             } else {
                 last + 1
@@ -103,7 +136,8 @@ impl Place {
     }
 }
 
-fn path(args: &Args, place: &Place, limit: u64) -> String {
+fn path(read: &Read<'_>, place: &Place, limit: u64) -> String {
+    let args = read.args;
     let mut query = Query::default();
     let next = place.sequence.map(|number| number.to_string());
     let (mut from, mut to) = (args.from.clone(), args.to.clone());
@@ -118,7 +152,7 @@ fn path(args: &Args, place: &Place, limit: u64) -> String {
     if args.backwards {
         query.add("direction", "backwards");
     }
-    match &args.stream {
+    match &read.stream {
         None => format!("/v1/events{}", query.as_str()),
         Some(stream) => format!(
             "/v1/aggregates/{}/{}/events{}",
@@ -129,12 +163,12 @@ fn path(args: &Args, place: &Place, limit: u64) -> String {
     }
 }
 
-fn write(event: &RawValue, out: &mut Out) -> anyhow::Result<()> {
+fn write(event: &[u8], out: &mut Out) -> anyhow::Result<()> {
     if out.is_json() {
-        out.bytes(event.get().as_bytes())?;
+        out.bytes(event)?;
         return Ok(out.bytes(b"\n")?);
     }
-    Ok(EventView::parse(event.get().as_bytes())?.write_line(out)?)
+    Ok(EventView::parse(event)?.write_line(out)?)
 }
 
 #[cfg(test)]
@@ -154,10 +188,23 @@ mod tests {
         }
     }
 
+    fn path_of(line: &str, place: &Place) -> String {
+        let mut args = args(line);
+        let stream = match args.stream.take() {
+            Some(StreamArgument::Name(name)) => Some(name),
+            Some(StreamArgument::Id(_)) | None => None,
+        };
+        let read = Read {
+            args: &args,
+            stream,
+        };
+        path(&read, place, 100)
+    }
+
     #[test]
     fn a_stream_has_a_path_of_its_own() {
         let check = |line: &str, expected: &str| {
-            assert_eq!(path(&args(line), &Place::default(), 100), expected);
+            assert_eq!(path_of(line, &Place::default()), expected);
         };
         check("", "/v1/events?limit=100");
         check(
@@ -177,7 +224,7 @@ mod tests {
             sequence: Some(7),
         };
         let check = |line: &str, expected: &str| {
-            assert_eq!(path(&args(line), &place, 100), expected);
+            assert_eq!(path_of(line, &place), expected);
         };
         check(
             "a/b --to 9",

@@ -10,16 +10,16 @@ use crate::cli::Context;
 use crate::client::{Call, Client, Problem, Query};
 use crate::event_view::EventView;
 use crate::exit::Failure;
-use crate::filter_flags::{FilterFlags, StreamName};
+use crate::filter_flags::{FilterFlags, StreamArgument};
 use crate::output::{Out, note};
 use crate::sse;
 
 /// Print events as they arrive, until Ctrl-C
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only this stream, as TYPE/ID
+    /// Only this stream, as TYPE/ID, or its ID alone if no other type has it
     #[arg(value_name = "STREAM", conflicts_with_all = ["aggregate_types", "aggregate_ids"])]
-    stream: Option<StreamName>,
+    stream: Option<StreamArgument>,
     /// Begin with everything that is there already
     #[arg(long, conflicts_with = "after")]
     from_beginning: bool,
@@ -38,6 +38,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(mut args: Args, context: &mut Context) -> anyhow::Result<()> {
     if let Some(stream) = args.stream.take() {
+        let stream = stream.resolve(&mut Client::of(context)?).await?;
         args.filter.aggregate_types = vec![stream.aggregate_type];
         args.filter.aggregate_ids = vec![stream.aggregate_id];
     }
@@ -174,7 +175,12 @@ fn closed(data: &[u8]) -> anyhow::Result<Ended> {
 
 fn write(data: &[u8], out: &mut Out) -> anyhow::Result<()> {
     if out.is_json() {
-        out.bytes(data)?;
+        // A line end can stand between tokens only, never inside a text.
+        let line: Vec<u8> = data
+            .iter()
+            .map(|&byte| if byte == b'\n' { b' ' } else { byte })
+            .collect();
+        out.bytes(&line)?;
         out.bytes(b"\n")?;
     } else {
         EventView::parse(data)?.write_line(out)?;
