@@ -13,6 +13,7 @@ mod envelope;
 mod fields;
 mod filter;
 mod input;
+mod key;
 mod log_query;
 mod nearest;
 mod problem;
@@ -22,6 +23,7 @@ mod schema;
 pub use crate::envelope::{AppendInput, ConditionInput, InputLimits, parse_append, parse_line};
 pub use crate::filter::parse_filter;
 pub use crate::input::{InputError, InputFault, Place};
+pub use crate::key::{NewKeyInput, parse_backup, parse_new_key};
 pub use crate::log_query::{
     LIMIT_DEFAULT, LIMIT_MAX, LogQuery, ReadDirection, StreamQuery, parse_log_query,
     parse_query_body, parse_stream_query,

@@ -1,0 +1,21 @@
+//! The handlers: each parses, calls the engine, and renders.
+
+pub(crate) mod admin;
+pub(crate) mod aggregates;
+pub(crate) mod append;
+pub(crate) mod bulk;
+pub(crate) mod docs;
+pub(crate) mod health;
+pub(crate) mod keys;
+pub(crate) mod live;
+pub(crate) mod log;
+pub(crate) mod metrics;
+mod pages;
+mod receipts;
+pub(crate) mod unmatched;
+
+use axum::Extension;
+use factum_engine::Principal;
+
+/// Whoever makes the request; there is one wherever the table states a scope.
+pub(crate) type Caller = Extension<Principal>;

@@ -1,0 +1,120 @@
+//! Whether the server lives, takes requests, and how its parts are.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use factum_api::{HealthComponentDto, HealthDto, HealthStatusDto, LivenessDto};
+use factum_model::Position;
+use factum_store::WriteState;
+
+use crate::error::ApiError;
+use crate::handlers::aggregates::json;
+use crate::state::{AppState, Shared};
+
+/// Tells that the process lives
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "operations",
+    operation_id = "alive",
+    responses((status = 200, description = "It does.", body = LivenessDto))
+)]
+pub(crate) async fn alive() -> Result<Response, ApiError> {
+    let status = HealthStatusDto::Ok;
+    std::future::ready(json(&LivenessDto { status })).await
+}
+
+/// Tells whether requests are welcome
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "operations",
+    operation_id = "ready",
+    responses(
+        (status = 200, description = "They are.", body = LivenessDto),
+        (status = 503, description = "Not now.", body = LivenessDto),
+    )
+)]
+pub(crate) async fn ready(State(state): State<AppState>) -> Result<Response, ApiError> {
+    // A store that takes no writes still answers reads: that is for the report, not for a load
+    // balancer, which would take the reads away too.
+    let stopping = state.shutdown.is_cancelled()
+        || matches!(state.engine.store().health().writes, WriteState::Closed);
+    let status = if stopping {
+        HealthStatusDto::Failed
+    } else {
+        HealthStatusDto::Ok
+    };
+    let mut response = json(&LivenessDto { status })?;
+    if stopping {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    std::future::ready(Ok(response)).await
+}
+
+/// Reports how the server and its parts are
+#[utoipa::path(
+    get,
+    path = "/v1/health",
+    tag = "operations",
+    operation_id = "health",
+    responses((status = 200, description = "How it is.", body = HealthDto))
+)]
+pub(crate) async fn report(State(state): State<AppState>) -> Result<Response, ApiError> {
+    let components = components(&state);
+    let health = HealthDto {
+        status: components
+            .iter()
+            .map(|component| component.status)
+            .max_by_key(|status| severity(*status))
+            .unwrap_or(HealthStatusDto::Ok),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        head: state.engine.head().map_or(0, Position::get),
+        uptime_seconds: state.started.elapsed().as_secs(),
+        components,
+    };
+    std::future::ready(json(&health)).await
+}
+
+const fn severity(status: HealthStatusDto) -> u8 {
+    match status {
+        HealthStatusDto::Ok => 0,
+        HealthStatusDto::Degraded => 1,
+        HealthStatusDto::Failed => 2,
+    }
+}
+
+fn components(state: &Shared) -> Vec<HealthComponentDto> {
+    let health = state.engine.store().health();
+    let (writes, detail) = match health.writes {
+        WriteState::Open => (HealthStatusDto::Ok, None),
+        WriteState::Full => (HealthStatusDto::Failed, Some("the disk is full".to_owned())),
+        WriteState::Failed { .. } => {
+            let detail = "a write or a sync failed; the log says which";
+            (HealthStatusDto::Failed, Some(detail.to_owned()))
+        }
+        WriteState::ReadOnly => (
+            HealthStatusDto::Degraded,
+            Some("open for reading only".to_owned()),
+        ),
+        WriteState::Closed => (HealthStatusDto::Failed, Some("closed".to_owned())),
+    };
+    let reads = match health.damaged.first() {
+        None => (HealthStatusDto::Ok, None),
+        Some((first, last)) => {
+            let n_ranges = health.damaged.len();
+            let detail = format!("{n_ranges} damaged ranges, first {first} to {last}");
+            (HealthStatusDto::Degraded, Some(detail))
+        }
+    };
+    let component =
+        |name: &str, (status, detail): (HealthStatusDto, Option<String>)| HealthComponentDto {
+            name: name.to_owned(),
+            status,
+            detail,
+        };
+    vec![
+        component("writes", (writes, detail)),
+        component("reads", reads),
+    ]
+}

@@ -1,0 +1,59 @@
+//! What every handler works with.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use factum_engine::{Engine, KeyRing, Principal};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::live::LiveService;
+use crate::metrics::Metrics;
+use crate::options::ServerOptions;
+
+/// What every handler works with. Cloning is cheap.
+pub(crate) type AppState = Arc<Shared>;
+
+/// The parts that all requests of a server share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) keys: Arc<dyn KeyRing>,
+    pub(crate) options: ServerOptions,
+    /// Cancelled when the server stops: long answers end then.
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) metrics: Metrics,
+    pub(crate) live: LiveService,
+    /// Bytes of request bodies in memory.
+    pub(crate) bodies_bytes: AtomicUsize,
+    pub(crate) started: Instant,
+    /// Who everybody is where authentication is off.
+    pub(crate) everybody: Principal,
+    _everybody_lasts: watch::Sender<bool>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        options: ServerOptions,
+        engine: Engine,
+        keys: Arc<dyn KeyRing>,
+        metrics: Metrics,
+    ) -> Self {
+        let (lasts, ended) = watch::channel(false);
+        let shutdown = CancellationToken::new();
+        let live = LiveService::new(engine.clone(), Arc::clone(&keys), options.live.clone());
+        Self {
+            engine,
+            keys,
+            options,
+            shutdown,
+            metrics,
+            live,
+            bodies_bytes: AtomicUsize::new(0),
+            started: Instant::now(),
+            everybody: Principal::unauthenticated(ended),
+            _everybody_lasts: lasts,
+        }
+    }
+}

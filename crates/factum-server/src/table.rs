@@ -1,0 +1,280 @@
+//! The one table of endpoints: each row states who may call it.
+//!
+//! The router and the OpenAPI document are both made from these rows, so that neither can have an
+//! endpoint that the other does not know, or one without a stated scope.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use factum_engine::Scope;
+use factum_model::ErrorCode;
+use tower_http::compression::CompressionLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt as _};
+use utoipa_axum::routes;
+
+use crate::door::{Door, pass};
+use crate::handlers::{
+    admin, aggregates, append, bulk, docs, health, keys, live, log, metrics, unmatched,
+};
+use crate::metrics::RouteMetrics;
+use crate::openapi;
+use crate::state::AppState;
+
+/// Who may call an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody.
+    Public,
+    /// Whoever has a key with this scope.
+    Scope(Scope),
+    /// Whoever has a key with this scope; it may also be shown in the course of the connection,
+    /// before anything is sent.
+    Handshake(Scope),
+}
+
+/// How long an answer may take to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimeLimit {
+    /// As long as any request.
+    Request,
+    /// As long as a verification or a backup.
+    Maintenance,
+}
+
+/// What stands in a row beside the handler.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub(crate) access: Access,
+    pub(crate) time_limit: TimeLimit,
+    /// Whether the answer is worth compressing.
+    pub(crate) compress: bool,
+    /// The codes of failures beside those that every endpoint has.
+    pub(crate) codes: &'static [ErrorCode],
+}
+
+const PUBLIC: Row = Row {
+    access: Access::Public,
+    time_limit: TimeLimit::Request,
+    compress: false,
+    codes: &[],
+};
+
+const fn with(scope: Scope, codes: &'static [ErrorCode]) -> Row {
+    Row {
+        access: Access::Scope(scope),
+        codes,
+        ..PUBLIC
+    }
+}
+
+const fn compressed(row: Row) -> Row {
+    Row {
+        compress: true,
+        ..row
+    }
+}
+
+const fn slow(row: Row) -> Row {
+    Row {
+        time_limit: TimeLimit::Maintenance,
+        ..row
+    }
+}
+
+const APPEND_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::InvalidEvent,
+    ErrorCode::InvalidFilter,
+    ErrorCode::InvalidCursor,
+    ErrorCode::ForeignCursor,
+    ErrorCode::LostHistory,
+    ErrorCode::LimitExceeded,
+    ErrorCode::VersionConflict,
+    ErrorCode::ConditionFailed,
+    ErrorCode::DuplicateEvent,
+    ErrorCode::ReservedName,
+    ErrorCode::ReadOnly,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::OutcomeUnknown,
+    ErrorCode::Overloaded,
+    ErrorCode::StorageFull,
+    ErrorCode::StoreFailed,
+];
+
+const LOG_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::InvalidFilter,
+    ErrorCode::InvalidCursor,
+    ErrorCode::ForeignCursor,
+    ErrorCode::LostHistory,
+    ErrorCode::LimitExceeded,
+    ErrorCode::NotAcceptable,
+    ErrorCode::Corrupt,
+];
+
+const QUERY_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::InvalidFilter,
+    ErrorCode::InvalidCursor,
+    ErrorCode::ForeignCursor,
+    ErrorCode::LostHistory,
+    ErrorCode::LimitExceeded,
+    ErrorCode::NotAcceptable,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::Corrupt,
+];
+
+const READ_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::LimitExceeded,
+    ErrorCode::NotFound,
+    ErrorCode::NotAcceptable,
+    ErrorCode::AmbiguousAggregate,
+    ErrorCode::Corrupt,
+];
+
+const KEY_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::LimitExceeded,
+    ErrorCode::NotFound,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::Overloaded,
+];
+
+const STREAM_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::InvalidFilter,
+    ErrorCode::InvalidCursor,
+    ErrorCode::ForeignCursor,
+    ErrorCode::LostHistory,
+    ErrorCode::LimitExceeded,
+    ErrorCode::Unauthenticated,
+    ErrorCode::Forbidden,
+    ErrorCode::NotFound,
+    ErrorCode::RateLimited,
+    ErrorCode::Overloaded,
+];
+
+type Endpoint = (Row, UtoipaMethodRouter<AppState>);
+
+/// Returns every endpoint of the server.
+pub(crate) fn rows() -> Vec<Endpoint> {
+    use Scope::{Admin, Append, Read};
+    vec![
+        (with(Append, APPEND_CODES), routes!(append::append)),
+        (with(Append, APPEND_CODES), routes!(bulk::bulk)),
+        (compressed(with(Read, LOG_CODES)), routes!(log::read)),
+        (compressed(with(Read, QUERY_CODES)), routes!(log::query)),
+        (compressed(with(Read, READ_CODES)), routes!(log::event)),
+        (with(Read, READ_CODES), routes!(aggregates::resolve)),
+        (with(Read, READ_CODES), routes!(aggregates::info)),
+        (
+            compressed(with(Read, READ_CODES)),
+            routes!(aggregates::events),
+        ),
+        (with(Read, STREAM_CODES), routes!(live::event_source)),
+        (
+            Row {
+                access: Access::Handshake(Read),
+                codes: STREAM_CODES,
+                ..PUBLIC
+            },
+            routes!(live::web_socket),
+        ),
+        (with(Read, STREAM_CODES), routes!(live::ticket)),
+        (with(Admin, &[]), routes!(live::list)),
+        (with(Admin, STREAM_CODES), routes!(live::close)),
+        (with(Admin, KEY_CODES), routes!(keys::create)),
+        (with(Admin, &[]), routes!(keys::list)),
+        (with(Admin, KEY_CODES), routes!(keys::revoke)),
+        (slow(with(Admin, KEY_CODES)), routes!(admin::verify)),
+        (slow(with(Admin, KEY_CODES)), routes!(admin::backup)),
+        (with(Read, &[]), routes!(health::report)),
+        (compressed(with(Read, &[])), routes!(metrics::page)),
+        (PUBLIC, routes!(health::alive)),
+        (PUBLIC, routes!(health::ready)),
+        (compressed(PUBLIC), routes!(docs::document)),
+        (compressed(PUBLIC), routes!(docs::page)),
+        (compressed(PUBLIC), routes!(docs::script)),
+        (PUBLIC, routes!(docs::error_page)),
+    ]
+}
+
+/// Returns the method and the path of an endpoint.
+fn name_of(endpoint: &UtoipaMethodRouter<AppState>) -> (String, String) {
+    let (path, item) = endpoint.1.paths.iter().next().map_or_else(
+        || (String::new(), Vec::new()),
+        |(path, item)| (path.clone(), openapi::methods(item)),
+    );
+    (item.join(","), path)
+}
+
+/// Returns the counters of every endpoint, and at the end those of what is no endpoint.
+pub(crate) fn counters() -> Vec<RouteMetrics> {
+    let mut counters: Vec<RouteMetrics> = rows()
+        .iter()
+        .map(|(_, endpoint)| {
+            let (method, path) = name_of(endpoint);
+            RouteMetrics::new(&method, &path)
+        })
+        .collect();
+    counters.push(RouteMetrics::new("any", "unmatched"));
+    counters
+}
+
+/// Makes the OpenAPI document.
+pub(crate) fn document() -> OpenApi {
+    let mut document = openapi::frame();
+    for (row, endpoint) in rows() {
+        let (path, operation) = (endpoint.1, row);
+        let (_, mut part) = OpenApiRouter::<AppState>::with_openapi(openapi::empty())
+            .routes((endpoint.0, path, endpoint.2))
+            .split_for_parts();
+        openapi::complete(&mut part, &operation);
+        document.merge(part);
+    }
+    document
+}
+
+/// Makes the router.
+pub(crate) fn router(state: &AppState) -> Router {
+    let door = |row: &Row, index| {
+        from_fn_with_state(
+            Arc::new(Door {
+                state: state.clone(),
+                access: row.access,
+                time_limit: row.time_limit,
+                index,
+            }),
+            pass,
+        )
+    };
+    let endpoints = rows();
+    let unmatched_index = endpoints.len();
+    let mut router = Router::new();
+    for (index, (row, endpoint)) in endpoints.into_iter().enumerate() {
+        let (_, path) = name_of(&endpoint);
+        let compress = row.compress && state.options.compression;
+        let endpoint = endpoint.map(|methods| {
+            let methods = if compress {
+                methods.route_layer(CompressionLayer::new())
+            } else {
+                methods
+            };
+            methods.route_layer(door(&row, index))
+        });
+        router = router.route(&path, endpoint.2);
+    }
+    let fallback = Router::new()
+        .fallback(unmatched::not_found)
+        .layer(door(&PUBLIC, unmatched_index));
+    router
+        .method_not_allowed_fallback(unmatched::method_not_allowed)
+        .fallback_service(fallback.with_state(state.clone()))
+        .with_state(state.clone())
+}
+
+#[cfg(test)]
+mod tests;
