@@ -1,10 +1,12 @@
 //! What a store of events must do: the traits, the in-memory model store and the conformance suite.
 //!
 //! [`EventStore`] is the promise. [`MemoryStore`] keeps it in the plainest way and is the model
-//! that the others are compared with. [`conformance!`](crate::conformance) expands one test per
-//! promise for a store.
+//! that the others are compared with. With the feature `conformance`, the macro `conformance!`
+//! expands one test per promise for a store.
 
 mod append;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod cursor;
 mod health;
 mod maintenance;

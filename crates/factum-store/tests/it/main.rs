@@ -1,0 +1,3 @@
+//! The model store keeps every promise.
+
+mod memory;
