@@ -105,7 +105,7 @@ macro_rules! commands {
 }
 
 commands! {
-//NOTYET     Serve = serve, Server;
+    Serve = serve, Server;
     Append = append, Client;
     Get = get, Client;
     Read = read, Client;

@@ -13,6 +13,6 @@ pub(crate) mod keys;
 pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod restore;
-//NOTYET pub(crate) mod serve;
+pub(crate) mod serve;
 pub(crate) mod tail;
 pub(crate) mod verify;

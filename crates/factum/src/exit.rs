@@ -189,6 +189,7 @@ mod tests {
             code: code.to_owned(),
             detail: "no".to_owned(),
             pointer: None,
+            line: None,
         };
         assert_eq!(exit(problem("not_found").into()), Some(3));
         assert_eq!(exit(problem("version_conflict").into()), Some(4));

@@ -1,11 +1,11 @@
 //! What `serve` is wired from: the store, the options of its parts, and the log lines.
 
 mod logging;
-//mod options;
+mod options;
 mod store;
 
 pub(crate) use crate::serving::logging::start as start_logging;
-//pub(crate) use crate::serving::options::{engine as engine_options, server as server_options};
+pub(crate) use crate::serving::options::{engine as engine_options, server as server_options};
 pub(crate) use crate::serving::store::{
     open as open_store, open_read_only as open_store_read_only,
 };

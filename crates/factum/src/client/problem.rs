@@ -17,6 +17,8 @@ pub(crate) struct Problem {
     pub(crate) detail: String,
     /// The place in the request.
     pub(crate) pointer: Option<String>,
+    /// The line of a bulk append, from 1.
+    pub(crate) line: Option<u64>,
 }
 
 fn at(pointer: Option<&str>) -> String {
@@ -29,6 +31,7 @@ struct Document {
     title: Option<String>,
     detail: Option<String>,
     pointer: Option<String>,
+    line: Option<u64>,
     status: Option<u16>,
 }
 
@@ -44,6 +47,7 @@ impl From<(u16, Option<Document>)> for Problem {
             .and_then(|document| document.status)
             .unwrap_or(status);
         let code = document.as_ref().and_then(|document| document.code.clone());
+        let line = document.as_ref().and_then(|document| document.line);
         let pointer = document
             .as_ref()
             .and_then(|document| document.pointer.clone());
@@ -53,6 +57,7 @@ impl From<(u16, Option<Document>)> for Problem {
             code: code.unwrap_or_else(|| format!("http_{status}")),
             detail: detail.unwrap_or_else(|| format!("the server answered with status {status}")),
             pointer,
+            line,
         }
     }
 }

@@ -167,6 +167,7 @@ impl Import<'_> {
             unacknowledged: VecDeque::new(),
             n_bytes_unacknowledged: 0,
             n_sent: 0,
+            n_acknowledged: 0,
             stopped: None,
         });
         let mut patience = Patience::default();
@@ -175,6 +176,7 @@ impl Import<'_> {
             let Err(error) = self.attempt(&flow, &mut client).await else {
                 break;
             };
+            let error = placed(error, &flow.borrow());
             if *self.summary != before {
                 patience.restore();
             }
@@ -213,7 +215,7 @@ impl Import<'_> {
             )
             .accept("application/x-ndjson");
         let acknowledged = Notify::new();
-        flow.borrow_mut().n_sent = 0;
+        flow.borrow_mut().begin();
         let feed = feed(flow, sender, &acknowledged);
         let receive = async {
             let mut receipts = client.send_streaming(call, body).await?.lines();
@@ -263,6 +265,17 @@ struct Receipt {
     deduplicated: u64,
 }
 
+/// Says at which line of the file a problem is.
+fn placed(error: anyhow::Error, flow: &Flow) -> anyhow::Error {
+    let line = error
+        .downcast_ref::<Problem>()
+        .and_then(|problem| problem.line);
+    match line.and_then(|line| flow.line_of_file(line)) {
+        Some(line) => error.context(format!("line {line}")),
+        None => error,
+    }
+}
+
 /// Tells whether a new connection may help.
 fn may_come_back(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Failure>() {
@@ -281,6 +294,8 @@ struct Flow {
     n_bytes_unacknowledged: usize,
     /// How many of them went over the present connection.
     n_sent: usize,
+    /// How many lines the server acknowledged over the present connection.
+    n_acknowledged: u64,
     /// Why no more lines are read.
     stopped: Option<anyhow::Error>,
 }
@@ -292,7 +307,22 @@ const BATCH_LINES_MAX: usize = 500;
 const BATCH_BYTES_MAX: usize = 256 << 10;
 
 impl Flow {
+    /// Begins anew on another connection.
+    const fn begin(&mut self) {
+        self.n_sent = 0;
+        self.n_acknowledged = 0;
+    }
+
+    /// Returns the number in the file of a line that the server counts from the beginning of the
+    /// present connection.
+    fn line_of_file(&self, line: u64) -> Option<u64> {
+        let index = line.checked_sub(self.n_acknowledged + 1)?;
+        let line = self.unacknowledged.get(usize::try_from(index).ok()?)?;
+        Some(line.number)
+    }
+
     fn acknowledge(&mut self, n_events: u64) {
+        self.n_acknowledged += n_events;
         for _ in 0..n_events {
             if let Some(line) = self.unacknowledged.pop_front() {
                 self.n_bytes_unacknowledged -= line.text.len();

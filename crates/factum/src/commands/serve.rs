@@ -6,13 +6,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use factum_engine::{Engine, Identity, KeyRing as _, NewKey, Principal, Scope, Scopes};
 use factum_security::ApiKeys;
-use factum_server::{Authentication, Server};
+use factum_server::{Authentication, Server, ServerError};
 use factum_store::EventStore;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Context;
 use crate::config::{Config, ConfigFlags, Loaded, load};
+use crate::exit::Failure;
 use crate::output::{Out, Tone, note};
 use crate::rundir::{self, RunFile};
 use crate::serving;
@@ -59,7 +60,11 @@ fn loaded(args: &Args, context: &Context) -> anyhow::Result<Loaded> {
     if let Some(data) = &globals.data {
         flags.push(("data".to_owned(), data.to_string_lossy().into_owned()));
     }
-    Ok(load(globals.config.as_deref(), &context.environment, &flags)?)
+    Ok(load(
+        globals.config.as_deref(),
+        &context.environment,
+        &flags,
+    )?)
 }
 
 /// Says aloud what is unsafe.
@@ -94,10 +99,9 @@ async fn serve(
     let options = serving::server_options(config, authentication)?;
     let keys = ApiKeys::open(engine.clone()).await?;
     let new_key = admin_key(args, config, &keys).await?;
-    let listen = options.listen;
     let server = Server::bind(options, engine.clone(), Arc::new(keys.clone()))
         .await
-        .with_context(|| format!("listening on {listen}"))?;
+        .map_err(not_bound)?;
     let file = RunFile {
         url: url(config, server.local_addr()),
         pid: std::process::id(),
@@ -105,13 +109,36 @@ async fn serve(
     };
     rundir::write_run_file(&config.data, &file).context("writing server.json")?;
     first_screen(config, &file, new_key.as_deref(), &mut context.out)?;
-    let served = tokio::select! {
-        served = server.run(stop) => served.context("the server failed"),
-        followed = keys.follow() => followed.context("following the keys failed"),
+    let mut failed = None;
+    let end = async {
+        tokio::select! {
+            () = stop => {}
+            followed = keys.follow() => failed = followed.err(),
+        }
     };
+    server.run(end).await;
     rundir::remove_run_file(&config.data, file.pid).context("removing server.json")?;
     tracing::info!("stopped");
-    served
+    match failed {
+        None => Ok(()),
+        // Without the log of keys it is not known who may come in.
+        Some(error) => Err(error).context("following the API keys failed"),
+    }
+}
+
+fn not_bound(error: ServerError) -> anyhow::Error {
+    let hint = match &error {
+        ServerError::Bind { .. } => "name another address with --listen; port 0 takes any free one",
+        ServerError::Tls { .. } => {
+            "tls.cert and tls.key are a certificate chain and its key, as PEM"
+        }
+        ServerError::Origin { .. } => "cors.allowed_origins are like https://app.example",
+    };
+    Failure::Usage {
+        message: format!("{:#}", anyhow::Error::new(error)),
+        hint: hint.to_owned(),
+    }
+    .into()
 }
 
 /// Makes the admin key where there is none, or where another is asked for.
@@ -147,7 +174,11 @@ async fn admin_key(args: &Args, config: &Config, keys: &ApiKeys) -> anyhow::Resu
 
 /// Returns the URL for this machine: an address that stands for all is none to connect to.
 fn url(config: &Config, address: SocketAddr) -> String {
-    let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+    let scheme = if config.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let mut address = address;
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -158,7 +189,12 @@ fn url(config: &Config, address: SocketAddr) -> String {
     format!("{scheme}://{address}")
 }
 
-fn first_screen(config: &Config, file: &RunFile, key: Option<&str>, out: &mut Out) -> anyhow::Result<()> {
+fn first_screen(
+    config: &Config,
+    file: &RunFile,
+    key: Option<&str>,
+    out: &mut Out,
+) -> anyhow::Result<()> {
     let key_file = rundir::admin_key_file(&config.data);
     if out.is_json() {
         out.json(&json!({
@@ -176,7 +212,10 @@ fn first_screen(config: &Config, file: &RunFile, key: Option<&str>, out: &mut Ou
     match key {
         Some(key) => {
             out.line(format_args!("  key    {key}"))?;
-            out.line(format_args!("         shown once; kept in {}", key_file.display()))?;
+            out.line(format_args!(
+                "         shown once; kept in {}",
+                key_file.display()
+            ))?;
         }
         None if key_file.exists() => out.line(format_args!("  key    {}", key_file.display()))?,
         None => out.line("  key    not at hand; --new-admin-key makes another")?,
@@ -187,7 +226,10 @@ fn first_screen(config: &Config, file: &RunFile, key: Option<&str>, out: &mut Ou
         format!(" --data {}", config.data.display())
     };
     let command = format!("factum tail --from-beginning{data}");
-    out.line(format_args!("  next   {}", out.paint(Tone::Faint, &command)))?;
+    out.line(format_args!(
+        "  next   {}",
+        out.paint(Tone::Faint, &command)
+    ))?;
     Ok(out.flush()?)
 }
 

@@ -169,6 +169,7 @@ fn closed(data: &[u8]) -> anyhow::Result<Ended> {
         code: code.to_owned(),
         detail: closing.reason,
         pointer: None,
+        line: None,
     }
     .into())
 }

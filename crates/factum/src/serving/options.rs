@@ -33,7 +33,10 @@ const fn filter(config: &Config) -> FilterLimits {
 }
 
 /// Returns what the server is made with.
-pub(crate) fn server(config: &Config, authentication: Authentication) -> Result<ServerOptions, Failure> {
+pub(crate) fn server(
+    config: &Config,
+    authentication: Authentication,
+) -> Result<ServerOptions, Failure> {
     Ok(ServerOptions {
         listen: config.listen,
         tls: tls(config)?,
@@ -124,7 +127,10 @@ mod tests {
     fn defaults_are_those_of_the_parts() {
         let config = load(None, &Environment::default(), &[]).unwrap().config;
         let ours = server(&config, Authentication::Required).unwrap();
-        assert_eq!(format!("{ours:?}"), format!("{:?}", ServerOptions::default()));
+        assert_eq!(
+            format!("{ours:?}"),
+            format!("{:?}", ServerOptions::default())
+        );
         let (ours, theirs) = (engine(&config), EngineOptions::default());
         assert_eq!(ours.limits, theirs.limits);
         assert_eq!(ours.filter_limits, theirs.filter_limits);

@@ -1,7 +1,7 @@
 //! An import against a server that breaks off.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use axum::Router;
 use axum::body::Body;
@@ -22,14 +22,16 @@ struct Breaking {
 }
 
 impl Breaking {
-    async fn serve(self) -> String {
+    /// Returns the URL, and the task that serves until it is dropped.
+    async fn serve(self) -> (String, tokio::task::JoinSet<()>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new()
             .route("/v1/events/bulk", post(bulk))
             .with_state(self);
-        tokio::task::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        url
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        (url, tasks)
     }
 
     fn take(&self, line: &str) -> (u64, u64) {
@@ -72,7 +74,8 @@ async fn bulk(State(server): State<Breaking>, body: Body) -> Body {
 }
 
 async fn imported(server: Breaking, n_lines: usize) -> anyhow::Result<Summary> {
-    let context = Context::of_test(&server.serve().await);
+    let (url, _tasks) = server.serve().await;
+    let context = Context::of_test(&url);
     let line = |n: usize| {
         format!(
             "{{\"type\":\"a.b\",\"aggregateType\":\"a\",\"aggregateId\":\"{n}\",\"payload\":{{}}}}\n"
