@@ -1,0 +1,48 @@
+//! Runs other programs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+
+/// Returns the root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own).to_owned()
+}
+
+/// Runs a program in the root and fails when it fails. Says what it runs.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    println!("\n$ {program} {}", arguments.join(" "));
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("{program} could not be started"))?;
+    ensure!(
+        status.success(),
+        "{program} {} failed: {status}",
+        arguments.join(" ")
+    );
+    Ok(())
+}
+
+/// Returns what a program prints, or `None` when it fails or is not there.
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Tells whether a program is there.
+pub(crate) fn has(program: &str, probe: &[&str]) -> bool {
+    output(program, probe).is_some()
+}

@@ -1,0 +1,113 @@
+//! The tests, and what CI adds to them.
+
+use std::time::Instant;
+
+use crate::run::{has, output, run};
+use crate::{codegen, licences, tidy};
+
+/// Installs what the tests need, where that is possible, and runs them all.
+pub(crate) fn test() -> anyhow::Result<()> {
+    let start = Instant::now();
+    install();
+    static_checks()?;
+    dynamic_checks()?;
+    println!("\nall tests passed in {} s", start.elapsed().as_secs());
+    Ok(())
+}
+
+/// Runs what CI runs.
+pub(crate) fn ci() -> anyhow::Result<()> {
+    test()?;
+    if has("cargo", &["deny", "--version"]) {
+        run(
+            "cargo",
+            &["deny", "--offline", "check", "licenses", "bans", "sources"],
+        )?;
+    } else {
+        println!("cargo-deny is not installed; the licences were checked by `xtask` alone");
+    }
+    Ok(())
+}
+
+fn static_checks() -> anyhow::Result<()> {
+    if has("cargo", &["fmt", "--version"]) {
+        run("cargo", &["fmt", "--all", "--check"])?;
+    } else {
+        println!("skipped: rustfmt is not installed (rustup component add rustfmt)");
+    }
+    tidy::tidy()?;
+    codegen::check()?;
+    licences::check()?;
+    if has("cargo", &["clippy", "--version"]) {
+        let arguments = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        run("cargo", &arguments)?;
+    } else {
+        println!("skipped: clippy is not installed (rustup component add clippy)");
+    }
+    Ok(())
+}
+
+fn dynamic_checks() -> anyhow::Result<()> {
+    run("cargo", &["test", "--workspace", "--doc", "--quiet"])?;
+    if has("cargo", &["nextest", "--version"]) {
+        run(
+            "cargo",
+            &["nextest", "run", "--workspace", "--no-fail-fast"],
+        )
+    } else {
+        println!("cargo-nextest is not installed; the tests run under `cargo test`");
+        run(
+            "cargo",
+            &[
+                "test",
+                "--workspace",
+                "--lib",
+                "--bins",
+                "--tests",
+                "--no-fail-fast",
+            ],
+        )
+    }
+}
+
+/// Programs that some tests use, and the Debian package that brings each.
+const TOOLS: &[(&str, &str, &str)] = &[(
+    "strace",
+    "strace",
+    "the tests that make the system refuse to sync",
+)];
+
+/// Installs what is missing, or says plainly what is not tested without it.
+fn install() {
+    let missing: Vec<_> = TOOLS
+        .iter()
+        .filter(|(program, ..)| !has(program, &["--version"]))
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    let may_install =
+        output("id", &["-u"]).is_some_and(|id| id.trim() == "0") && has("apt-get", &["--version"]);
+    for (program, package, what) in missing {
+        // The list of packages may be missing or old, so it is fetched once before.
+        let installed = may_install
+            && has("apt-get", &["update", "-qq"])
+            && has(
+                "apt-get",
+                &["install", "-y", "-qq", "--no-install-recommends", package],
+            );
+        if installed {
+            println!("installed {package}");
+        } else {
+            println!("skipped: {what}, because {program} is not installed (Debian: {package})");
+        }
+    }
+}
