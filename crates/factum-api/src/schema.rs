@@ -203,7 +203,7 @@ pub struct StreamNameDto {
 /// Which events are meant: every condition that is there must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-#[schema(as = Filter, no_recursion)]
+#[schema(as = Filter)]
 pub struct FilterDto {
     /// The type matches one of these: exact, or with `*` for one segment and a final `>` for the
     /// rest.
@@ -249,7 +249,7 @@ pub struct FilterDto {
     pub recorded_range: Option<TimeRangeDto>,
     /// At least one of these holds too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 1000, no_recursion)]
     pub any_of: Vec<Self>,
 }
 

@@ -32,7 +32,7 @@ pub(crate) async fn resolve(
     Extension(principal): Caller,
     path: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Result<Response, ApiError> {
-    let id: AggregateId = name(parameter(path, "id")?, "id")?;
+    let id: AggregateId = name(&parameter(path, "id")?, "id")?;
     let stream = state
         .engine
         .resolve(id.clone(), principal.visibility())
@@ -127,7 +127,7 @@ async fn describe(
         .engine
         .stream_info(stream.clone(), principal.visibility())
         .await?;
-    let info = dto(info.ok_or_else(|| missing(&stream))?);
+    let info = dto(&info.ok_or_else(|| missing(&stream))?);
     json(&info)
 }
 
@@ -154,13 +154,13 @@ fn stream_of(path: Result<RawPathParams, RawPathParamsRejection>) -> Result<Stre
         let found = path.iter().find(|(known, _)| *known == wanted);
         found.map(|(_, value)| value.to_owned()).unwrap_or_default()
     };
-    let aggregate_type: AggregateType = name(part("type"), "type")?;
-    let aggregate_id: AggregateId = name(part("id"), "id")?;
+    let aggregate_type: AggregateType = name(&part("type"), "type")?;
+    let aggregate_id: AggregateId = name(&part("id"), "id")?;
     Ok(StreamId::new(aggregate_type, aggregate_id))
 }
 
 fn name<T: std::str::FromStr<Err = InvalidName>>(
-    text: String,
+    text: &str,
     parameter: &str,
 ) -> Result<T, ApiError> {
     text.parse().map_err(|error: InvalidName| {
@@ -170,7 +170,7 @@ fn name<T: std::str::FromStr<Err = InvalidName>>(
     })
 }
 
-fn dto(info: StreamInfo) -> AggregateDto {
+fn dto(info: &StreamInfo) -> AggregateDto {
     AggregateDto {
         aggregate_type: info.stream.aggregate_type.to_string(),
         aggregate_id: info.stream.aggregate_id.to_string(),

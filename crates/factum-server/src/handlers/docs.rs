@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::RawPathParams;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;

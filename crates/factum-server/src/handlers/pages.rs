@@ -71,7 +71,7 @@ pub(crate) fn page(
         Form::Json => {
             out.extend_from_slice(b"{\"events\":[");
             list(&mut out, events, |out, event| {
-                write_event(out, event, Layout::Verbatim)
+                write_event(out, event, Layout::Verbatim);
             });
             out.extend_from_slice(b"],");
             out.extend_from_slice(beside.members.as_bytes());

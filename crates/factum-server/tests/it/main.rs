@@ -1,0 +1,16 @@
+//! The server over a real connection on the loopback interface.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test has to say, it says by panicking"
+)]
+
+mod access;
+mod appends;
+mod bulk;
+mod harness;
+mod hostile;
+mod operations;
+mod reads;
