@@ -99,7 +99,7 @@ pub(crate) fn write_backup(report: &BackupReportDto, out: &mut Out) -> std::io::
         return out.json(report);
     }
     out.line(format_args!(
-        "{} up to position {}: {} in {} files at {}",
+        "{} to position {}: {} in {} files at {}",
         out.paint(Tone::Good, "backed up"),
         report.head,
         size(report.bytes),

@@ -32,7 +32,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
         return Ok(out.json(&report)?);
     }
     out.line(format_args!(
-        "{} up to position {}: {} in {} files, into {}",
+        "{} to position {}: {} in {} files, into {}",
         out.paint(Tone::Good, "restored"),
         report.head,
         size(report.bytes),
