@@ -30,8 +30,6 @@ use crate::state::AppState;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How many requests one HTTP/2 connection may have open.
 const HTTP2_STREAMS_MAX: u32 = 128;
-/// How many headers a request may have.
-const HEADERS_MAX: usize = 64;
 /// How many bytes of a connection are buffered, which bounds the head of a request.
 const BUFFER_BYTES_MAX: usize = 256 << 10;
 
@@ -65,9 +63,7 @@ impl Connections {
         http.http1()
             .timer(TokioTimer::new())
             .header_read_timeout(state.options.header_time_max)
-            .max_headers(HEADERS_MAX)
-            .max_buf_size(BUFFER_BYTES_MAX)
-            .pipeline_flush(true);
+            .max_buf_size(BUFFER_BYTES_MAX);
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(HTTP2_STREAMS_MAX)
