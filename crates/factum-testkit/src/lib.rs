@@ -1,0 +1,24 @@
+//! For tests: seeded chance, a disk that fails and forgets, and the comparison of two stores.
+//!
+//! Everything here follows from a seed, so that a failure can be seen again: each panic names it.
+//!
+//! ```
+//! use factum_testkit::Random;
+//!
+//! let (mut one, mut other) = (Random::seeded(7), Random::seeded(7));
+//! assert_eq!(one.below(1000), other.below(1000));
+//! ```
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what a test has to say, it says by panicking"
+)]
+
+pub mod differential;
+mod disk;
+pub mod linearizability;
+mod random;
+
+pub use crate::disk::{Fault, SimDisk};
+pub use crate::random::Random;
