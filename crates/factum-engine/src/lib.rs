@@ -2,6 +2,27 @@
 //!
 //! Everything that a server, a command line or a program does with events goes through
 //! [`Engine`]. It knows no HTTP and no SQL.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//!
+//! use factum_engine::{Engine, EngineOptions};
+//! use factum_model::{JsonObject, NewEvent, StreamId};
+//! use factum_store::{AppendRequest, LogRead, MemoryStore};
+//!
+//! let engine = Engine::new(Arc::new(MemoryStore::new()), EngineOptions::default());
+//! let stream = StreamId::new("order".parse()?, "o-1".parse()?);
+//! let payload = JsonObject::parse(r#"{"amount": 12.50}"#)?;
+//! let events = vec![NewEvent::new("order.placed".parse()?, stream, payload)];
+//! let receipt = engine.append(AppendRequest { events, ..AppendRequest::default() }).await?;
+//! let page = engine.read_log(LogRead::forwards()).await?;
+//! assert_eq!(page.events[0].id, receipt.events[0].id);
+//! assert_eq!(page.events[0].payload(), r#"{"amount": 12.50}"#);
+//! # Ok(())
+//! # }
+//! ```
 
 mod access;
 mod check;
