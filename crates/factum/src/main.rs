@@ -23,6 +23,9 @@ mod sse;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Two cryptography providers in one process would panic at the first connection.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());

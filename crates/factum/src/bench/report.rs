@@ -52,8 +52,12 @@ struct CaseReport<'a> {
     n_rounds: usize,
     n_failed: u64,
     latency_us: Option<LatencyReport>,
+    /// How much of one core was used.
     generator_cpu_share: f64,
     server_cpu_share: f64,
+    /// Processor time for each thing done; it says more than the rate where others disturb.
+    generator_us_each: f64,
+    server_us_each: f64,
 }
 
 #[derive(Serialize)]
@@ -197,6 +201,8 @@ impl Report {
                 }),
                 generator_cpu_share: share(measured.generator_cpu, measured.time),
                 server_cpu_share: share(measured.server_cpu, measured.time),
+                generator_us_each: each(measured.generator_cpu, measured.n_things),
+                server_us_each: each(measured.server_cpu, measured.n_things),
             })
         };
         self.order.iter().filter_map(report).collect()
@@ -246,6 +252,7 @@ impl Whole<'_> {
             "max",
             "client CPU",
             "server CPU",
+            "CPU us each",
             "failed",
         ];
         out.table(&head, self.cases.iter().map(CaseReport::cells).collect())?;
@@ -303,6 +310,10 @@ impl CaseReport<'_> {
         }
         cells.push(format!("{:.0} %", self.generator_cpu_share * 100.0));
         cells.push(format!("{:.0} %", self.server_cpu_share * 100.0));
+        cells.push(format!(
+            "{:.2} + {:.2}",
+            self.generator_us_each, self.server_us_each
+        ));
         cells.push(self.n_failed.to_string());
         cells
     }
@@ -311,6 +322,12 @@ impl CaseReport<'_> {
 /// Returns how much of one core was used.
 fn share(cpu: Duration, time: Duration) -> f64 {
     cpu.as_secs_f64() / time.as_secs_f64().max(1e-9)
+}
+
+/// Returns the processor time for each thing, in microseconds.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn each(cpu: Duration, n_things: u64) -> f64 {
+    cpu.as_secs_f64() * 1e6 / (n_things as f64).max(1.0)
 }
 
 fn median(values: &[f64]) -> f64 {
