@@ -123,8 +123,18 @@ impl History {
         };
         let mut events: Vec<_> = (0..n_events).map(|_| self.event()).collect();
         if !self.sent.is_empty() && self.random.one_in(6) {
-            events.extend(self.random.pick(&self.sent).events.clone());
-            self.random.shuffle(&mut events);
+            let again = self.random.pick(&self.sent).events.clone();
+            // Something new that an event caused which may be there already.
+            let caused = NewEvent {
+                causation_id: self.random.pick(&again).id,
+                correlation_id: None,
+                ..self.event()
+            };
+            events.extend(again);
+            events.push(caused);
+            if self.random.one_in(2) {
+                self.random.shuffle(&mut events);
+            }
         }
         let condition = self.random.one_in(5).then(|| AppendCondition {
             filter: self.random.pick(&self.filters).clone(),
@@ -180,7 +190,11 @@ impl History {
         NewEvent {
             // Now and then an id that is taken by another event.
             id: Some(if taken { id(cause + 1) } else { id(number) }),
-            causation_id: self.random.one_in(3).then(|| id(cause)),
+            causation_id: self.random.one_in(2).then(|| id(cause)),
+            correlation_id: self
+                .random
+                .one_in(3)
+                .then(|| format!("case {}", number % 3).parse().unwrap()),
             // A time that the store assigns differs between the stores.
             timestamp: Some(
                 factum_model::Timestamp::from_micros(
