@@ -162,7 +162,18 @@ impl<'a> Field<'a, '_> {
         if !is_number {
             return Err(self.kind(expected));
         }
-        serde_json::from_str(self.text).map_err(|_| self.not(expected))
+        let whole = self
+            .text
+            .split_once('.')
+            .map_or(self.text, |(whole, fraction)| {
+                // 3.0 is a whole number too, by the meaning of JSON.
+                if fraction.bytes().all(|digit| digit == b'0') {
+                    whole
+                } else {
+                    self.text
+                }
+            });
+        serde_json::from_str(whole).map_err(|_| self.not(expected))
     }
 
     /// Reads a list of at most `limit` elements, which are still text.

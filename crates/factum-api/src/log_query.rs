@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use bytes::Bytes;
-use factum_model::{ErrorCode, LimitExceeded, SequenceNumber};
+use factum_model::{ErrorCode, SequenceNumber};
 use factum_query::{Filter, FilterLimits};
 
 use crate::envelope::{after, utf8};
@@ -190,7 +190,7 @@ fn each_parameter(
             };
             return Err(InputError::of_parameter(&name, fault));
         };
-        let fault = check_text(&value).and_then(|()| {
+        let fault = check_text(query, &value).and_then(|()| {
             let field = names.get(index).copied().unwrap_or_default();
             if seen & (1 << index) != 0 {
                 return Err(InputFault::DuplicateField { field });
@@ -203,11 +203,14 @@ fn each_parameter(
     Ok(())
 }
 
-/// Refuses what was no UTF-8 before it was decoded.
-fn check_text(value: &str) -> Result<(), InputFault> {
+/// Refuses what was no UTF-8 before it was decoded: decoding puts the replacement character in
+/// its place, which a client may also have written itself.
+fn check_text(query: &str, value: &str) -> Result<(), InputFault> {
     match value.find(char::REPLACEMENT_CHARACTER) {
-        Some(at) => Err(InputFault::NotUtf8 { at }),
-        None => Ok(()),
+        Some(at) if !query.to_ascii_uppercase().contains("%EF%BF%BD") => {
+            Err(InputFault::NotUtf8 { at })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -249,11 +252,10 @@ fn check_limit(actual: usize) -> Result<usize, InputFault> {
             found: "0".to_owned(),
         }),
         1..=LIMIT_MAX => Ok(actual),
-        _ => Err(InputFault::Limit(LimitExceeded {
-            what: "limit",
-            limit: LIMIT_MAX,
-            actual,
-        })),
+        _ => Err(InputFault::Value {
+            expected: "an integer of 1 to 1000",
+            found: actual.to_string(),
+        }),
     }
 }
 
@@ -297,11 +299,7 @@ mod tests {
         );
         check("limit=1&limit=2", "limit", "field \"limit\" stands twice");
         check("limit=0", "limit", "0 is not an integer of 1 to 1000");
-        check(
-            "limit=1001",
-            "limit",
-            "limit of 1001 exceeds the limit of 1000",
-        );
+        check("limit=1001", "limit", "1001 is not an integer of 1 to 1000");
         check("limit=+5", "limit", " 5 is not an integer of 1 to 1000");
         check(
             "direction=up",

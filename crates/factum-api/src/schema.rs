@@ -127,7 +127,7 @@ pub struct MetadataDto {
 #[schema(as = AppendRequest)]
 pub struct AppendRequestDto {
     /// The events, in order.
-    #[schema(min_items = 1, max_items = 1000)]
+    #[schema(min_items = 1)]
     pub events: Vec<NewEventDto>,
     /// What must not have happened.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -208,27 +208,21 @@ pub struct FilterDto {
     /// The type matches one of these: exact, or with `*` for one segment and a final `>` for the
     /// rest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 1000)]
     pub event_types: Vec<String>,
     /// The aggregate type is one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 1000)]
     pub aggregate_types: Vec<String>,
     /// The aggregate id is one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 1000)]
     pub aggregate_ids: Vec<String>,
     /// The stream is one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 1000)]
     pub streams: Vec<StreamNameDto>,
     /// The event id is one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 1000)]
     pub ids: Vec<String>,
     /// The event has all of these tags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 1000)]
     pub tags: Vec<String>,
     /// The event belongs to this conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -249,7 +243,7 @@ pub struct FilterDto {
     pub recorded_range: Option<TimeRangeDto>,
     /// At least one of these holds too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 1000, no_recursion)]
+    #[schema(no_recursion)]
     pub any_of: Vec<Self>,
 }
 
@@ -492,7 +486,8 @@ pub struct NewKeyDto {
     /// What it may do.
     #[schema(min_items = 1)]
     pub scopes: Vec<ScopeDto>,
-    /// When it ends by itself; never where it is absent.
+    /// When it ends by itself; never where it is absent. A time that is past makes a key that
+    /// never works.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "date-time")]
     pub expires_at: Option<String>,

@@ -24,7 +24,7 @@ use crate::state::{AppState, Shared};
     path = "/v1/aggregates/{id}",
     tag = "read",
     operation_id = "resolveAggregate",
-    params(("id" = String, Path, description = "The aggregate id.", min_length = 1, max_length = 255)),
+    params(("id" = String, Path, description = "The aggregate id.", min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")),
     responses((status = 200, description = "What is known of it.", body = AggregateDto))
 )]
 pub(crate) async fn resolve(
@@ -48,8 +48,8 @@ pub(crate) async fn resolve(
     tag = "read",
     operation_id = "readAggregate",
     params(
-        ("type" = String, Path, description = "The aggregate type.", min_length = 1, max_length = 50),
-        ("id" = String, Path, description = "The aggregate id.", min_length = 1, max_length = 255),
+        ("type" = String, Path, description = "The aggregate type.", min_length = 1, max_length = 50, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("id" = String, Path, description = "The aggregate id.", min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
     ),
     responses((status = 200, description = "What is known of it.", body = AggregateDto))
 )]
@@ -68,8 +68,8 @@ pub(crate) async fn info(
     tag = "read",
     operation_id = "readAggregateEvents",
     params(
-        ("type" = String, Path, description = "The aggregate type.", min_length = 1, max_length = 50),
-        ("id" = String, Path, description = "The aggregate id.", min_length = 1, max_length = 255),
+        ("type" = String, Path, description = "The aggregate type.", min_length = 1, max_length = 50, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("id" = String, Path, description = "The aggregate id.", min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
         ("from" = Option<u64>, Query, description = "The smallest sequence number, inclusive.", minimum = 1),
         ("to" = Option<u64>, Query, description = "The largest sequence number, inclusive.", minimum = 1),
         ("limit" = Option<u32>, Query, description = "The largest number of events.", minimum = 1, maximum = 1000),

@@ -75,7 +75,7 @@ async fn wrong_paths_and_methods_are_problems_too() {
     server
         .get("/v1/events?limit=1001")
         .await
-        .problem(413, "limit_exceeded");
+        .problem(400, "invalid_request");
 }
 
 #[tokio::test]
