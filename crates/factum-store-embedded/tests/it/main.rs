@@ -7,5 +7,7 @@
 )]
 
 mod conformance;
+mod crash;
+mod differential;
 mod rolling;
 mod upkeep;
