@@ -239,10 +239,10 @@ impl Client {
     }
 
     fn unreachable(&self, source: io::Error) -> anyhow::Error {
-        Failure::Unreachable {
-            url: self.target.url(),
-            source,
+        let url = self.target.url();
+        if tls::is_distrust(&source) {
+            return Failure::Untrusted { url, source }.into();
         }
-        .into()
+        Failure::Unreachable { url, source }.into()
     }
 }

@@ -38,6 +38,13 @@ pub(crate) enum Failure {
         #[source]
         source: io::Error,
     },
+    /// The server cannot show that it is the one.
+    #[error("the certificate of {url} is not trusted")]
+    Untrusted {
+        url: String,
+        #[source]
+        source: io::Error,
+    },
     /// No server is known to run.
     #[error("no server is running on {data}")]
     NoServer { data: String },
@@ -57,7 +64,7 @@ impl Failure {
         match self {
             Self::Usage { .. } => 2,
             Self::NotFound { .. } => 3,
-            Self::Unreachable { .. } | Self::NoServer { .. } => 5,
+            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::NoServer { .. } => 5,
             Self::Damaged { .. } => 6,
             Self::Incomplete { .. } => 1,
             Self::Interrupted => 130,
@@ -72,6 +79,9 @@ impl Failure {
             | Self::Damaged { hint, .. } => hint,
             Self::Unreachable { .. } => {
                 "is the server running there? `factum doctor` looks at what is in the way"
+            }
+            Self::Untrusted { .. } => {
+                "if it is the right server, trust its certificate with --cacert FILE"
             }
             Self::NoServer { .. } => {
                 "start one with `factum serve`, or name one with --url or FACTUM_URL"
@@ -109,6 +119,29 @@ fn problem_hint(code: &str) -> &'static str {
         }
         "ambiguous_aggregate" => "name the stream as TYPE/ID",
         _ => "",
+    }
+}
+
+/// Tells whether a new connection may help.
+pub(crate) fn may_come_back(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => matches!(
+            failure,
+            Failure::Unreachable { .. } | Failure::NoServer { .. }
+        ),
+        None => error
+            .downcast_ref::<Problem>()
+            .is_some_and(Problem::is_retryable),
+    }
+}
+
+/// Tells whether nobody listens at the address.
+pub(crate) fn is_refused(error: &anyhow::Error) -> bool {
+    match error.downcast_ref() {
+        Some(Failure::Unreachable { source, .. }) => {
+            source.kind() == io::ErrorKind::ConnectionRefused
+        }
+        Some(_) | None => false,
     }
 }
 

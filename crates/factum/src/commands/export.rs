@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::client::{Call, Client, Problem, Query};
 use crate::event_view::EventView;
-use crate::exit::Failure;
+use crate::exit::{Failure, may_come_back};
 use crate::filter_flags::FilterFlags;
 use crate::output::{grouped, note, size};
 use crate::progress::{Patience, Progress};
@@ -93,16 +93,6 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
         summary.last_position.unwrap_or_default(),
         time.as_secs_f64()
     ))?)
-}
-
-/// Tells whether a new connection may help.
-fn may_come_back(error: &anyhow::Error) -> bool {
-    match error.downcast_ref::<Failure>() {
-        Some(failure) => matches!(failure, Failure::Unreachable { .. }),
-        None => error
-            .downcast_ref::<Problem>()
-            .is_some_and(Problem::is_retryable),
-    }
 }
 
 struct Export<'a> {

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::cli::Context;
 use crate::client::{Body, Call, Client, Problem};
-use crate::exit::Failure;
+use crate::exit::{Failure, is_refused, may_come_back};
 use crate::import::{InvalidLine, LineReader, Prepared, open};
 use crate::output::{Tone, grouped};
 use crate::progress::{Patience, Progress};
@@ -180,7 +180,9 @@ impl Import<'_> {
             if *self.summary != before {
                 patience.restore();
             }
-            let wait = if may_come_back(&error) {
+            // Where nobody listened from the start, waiting helps nobody.
+            let never_there = self.summary.lines == 0 && is_refused(&error);
+            let wait = if may_come_back(&error) && !never_there {
                 patience.next_wait()
             } else {
                 None
@@ -273,16 +275,6 @@ fn placed(error: anyhow::Error, flow: &Flow) -> anyhow::Error {
     match line.and_then(|line| flow.line_of_file(line)) {
         Some(line) => error.context(format!("line {line}")),
         None => error,
-    }
-}
-
-/// Tells whether a new connection may help.
-fn may_come_back(error: &anyhow::Error) -> bool {
-    match error.downcast_ref::<Failure>() {
-        Some(failure) => matches!(failure, Failure::Unreachable { .. }),
-        None => error
-            .downcast_ref::<Problem>()
-            .is_some_and(Problem::is_retryable),
     }
 }
 

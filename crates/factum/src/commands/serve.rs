@@ -108,7 +108,13 @@ async fn serve(
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     rundir::write_run_file(&config.data, &file).context("writing server.json")?;
-    first_screen(config, &file, new_key.as_deref(), &mut context.out)?;
+    let screen = FirstScreen {
+        config,
+        file: &file,
+        key: new_key.as_deref(),
+        authentication_is_off: args.insecure_no_auth,
+    };
+    screen.write(&mut context.out)?;
     let mut failed = None;
     let end = async {
         tokio::select! {
@@ -189,48 +195,63 @@ fn url(config: &Config, address: SocketAddr) -> String {
     format!("{scheme}://{address}")
 }
 
-fn first_screen(
-    config: &Config,
-    file: &RunFile,
-    key: Option<&str>,
-    out: &mut Out,
-) -> anyhow::Result<()> {
-    let key_file = rundir::admin_key_file(&config.data);
-    if out.is_json() {
-        out.json(&json!({
-            "url": file.url,
-            "pid": file.pid,
-            "version": file.version,
-            "data": config.data,
-            "adminKey": key,
-        }))?;
-        return Ok(out.flush()?);
-    }
-    let url = out.paint(Tone::Name, &file.url);
-    out.line(format_args!("factum {} on {url}", file.version))?;
-    out.line(format_args!("  data   {}", config.data.display()))?;
-    match key {
-        Some(key) => {
-            out.line(format_args!("  key    {key}"))?;
-            out.line(format_args!(
-                "         shown once; kept in {}",
-                key_file.display()
-            ))?;
+/// What a person sees first.
+struct FirstScreen<'a> {
+    config: &'a Config,
+    file: &'a RunFile,
+    /// The admin key, if it was made now.
+    key: Option<&'a str>,
+    authentication_is_off: bool,
+}
+
+impl FirstScreen<'_> {
+    fn write(&self, out: &mut Out) -> anyhow::Result<()> {
+        let &Self {
+            config,
+            file,
+            key,
+            authentication_is_off,
+        } = self;
+        let key_file = rundir::admin_key_file(&config.data);
+        if out.is_json() {
+            out.json(&json!({
+                "url": file.url,
+                "pid": file.pid,
+                "version": file.version,
+                "data": config.data,
+                "adminKey": key,
+            }))?;
+            return Ok(out.flush()?);
         }
-        None if key_file.exists() => out.line(format_args!("  key    {}", key_file.display()))?,
-        None => out.line("  key    not at hand; --new-admin-key makes another")?,
+        let url = out.paint(Tone::Name, &file.url);
+        out.line(format_args!("factum {} on {url}", file.version))?;
+        out.line(format_args!("  data   {}", config.data.display()))?;
+        match key {
+            Some(key) => {
+                out.line(format_args!("  key    {key}"))?;
+                out.line(format_args!(
+                    "         shown once; kept in {}",
+                    key_file.display()
+                ))?;
+            }
+            None if authentication_is_off => out.line("  key    none is asked for")?,
+            None if key_file.exists() => {
+                out.line(format_args!("  key    {}", key_file.display()))?;
+            }
+            None => out.line("  key    not at hand; --new-admin-key makes another")?,
+        }
+        let data = if config.data.as_os_str() == "factum-data" {
+            String::new()
+        } else {
+            format!(" --data {}", config.data.display())
+        };
+        let command = format!("factum tail --from-beginning{data}");
+        out.line(format_args!(
+            "  next   {}",
+            out.paint(Tone::Faint, &command)
+        ))?;
+        Ok(out.flush()?)
     }
-    let data = if config.data.as_os_str() == "factum-data" {
-        String::new()
-    } else {
-        format!(" --data {}", config.data.display())
-    };
-    let command = format!("factum tail --from-beginning{data}");
-    out.line(format_args!(
-        "  next   {}",
-        out.paint(Tone::Faint, &command)
-    ))?;
-    Ok(out.flush()?)
 }
 
 /// Resolves when the process is asked to stop. The handlers are there when this returns.

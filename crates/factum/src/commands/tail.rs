@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::cli::Context;
 use crate::client::{Call, Client, Problem, Query};
 use crate::event_view::EventView;
-use crate::exit::Failure;
+use crate::exit::may_come_back;
 use crate::filter_flags::{FilterFlags, StreamArgument};
 use crate::output::{Out, note};
 use crate::sse;
@@ -65,19 +65,6 @@ pub(crate) async fn run(mut args: Args, context: &mut Context) -> anyhow::Result
             PAUSE_MIN
         };
         tokio::time::sleep(pause).await;
-    }
-}
-
-/// Tells whether a new connection may help.
-fn may_come_back(error: &anyhow::Error) -> bool {
-    match error.downcast_ref::<Failure>() {
-        Some(failure) => matches!(
-            failure,
-            Failure::Unreachable { .. } | Failure::NoServer { .. }
-        ),
-        None => error
-            .downcast_ref::<Problem>()
-            .is_some_and(Problem::is_retryable),
     }
 }
 

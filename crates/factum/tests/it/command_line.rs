@@ -79,6 +79,14 @@ fn failures_have_their_exit_codes() {
     check(&["read", "--types", "a..b"], 1, "invalid_filter");
     check(&["read", "--key", "fct_wrong"], 7, "unauthenticated");
     check(&["read", "--url", "http://127.0.0.1:1"], 5, "no answer");
+    check(
+        &["import", sample().argument(), "--url", "http://127.0.0.1:1"],
+        5,
+        "no answer",
+    );
+    check(&["read", "order/none"], 3, "not_found");
+    check(&["read", "order/o-1", "--types", "a"], 2, "filters");
+    check(&["config", "show", "--defult"], 2, "--default");
     assert_eq!(server.stop(), 0);
     let output = factum(dir.path()).arg("read").output().unwrap();
     assert_eq!(output.status.code(), Some(5));
@@ -200,6 +208,22 @@ fn configuration_is_checked_and_a_slip_is_named() {
         "{errors}"
     );
     assert_eq!(run(&["serve"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_healthy_server_passes_the_doctor() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let checks = server.json(&["doctor"]);
+    let found = |name: &str| {
+        let checks = checks.as_array().unwrap().iter();
+        let mut named = checks.filter(|check| check["check"] == name);
+        named.next().unwrap()["state"].clone()
+    };
+    for name in ["permissions", "clock", "run file", "server", "key"] {
+        assert_eq!(found(name), "good", "{name}");
+    }
+    assert_eq!(server.stop(), 0);
 }
 
 #[test]

@@ -40,6 +40,28 @@ fn a_second_server_on_the_directory_is_refused_and_names_the_first() {
 }
 
 #[test]
+fn tls_is_spoken_with_a_certificate_that_the_client_is_told_to_trust() {
+    let dir = tempfile::tempdir().unwrap();
+    let cert = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls-cert.pem");
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls-key.pem");
+    let data = dir.path().join("data");
+    let server = Server::start_with(&data, &["--tls-cert", cert, "--tls-key", key]);
+    server.run(&[
+        "append", "--type", "a.b", "--stream", "a/1", "--cacert", cert,
+    ]);
+    assert_eq!(
+        server
+            .run(&["read", "a/1", "--json", "--cacert", cert])
+            .lines()
+            .count(),
+        1
+    );
+    let output = server.output(&["read"], b"");
+    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
 fn what_was_acknowledged_survives_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
