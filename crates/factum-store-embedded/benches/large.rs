@@ -144,6 +144,7 @@ fn main() {
     );
 }
 
+#[expect(clippy::too_many_lines, reason = "one line for each measurement")]
 fn measure(store: &EmbeddedStore, n_events: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

@@ -1,8 +1,7 @@
 //! Work that must not hold up the writer: the indexes of closed segments.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,9 @@ use crate::writer::Shared;
 
 /// How long the thread waits before it tries again what failed.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// How long the writer waits for the index of a closed segment; far longer than one takes.
+const SEAL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Something to do.
 #[derive(Debug)]
@@ -38,7 +40,28 @@ pub(crate) enum Task {
 #[derive(Debug, Clone)]
 pub(crate) struct Background {
     tasks: Sender<Task>,
-    n_unsealed: Arc<AtomicUsize>,
+    unsealed: Arc<Unsealed>,
+}
+
+/// The closed segments whose index is still in memory.
+#[derive(Debug, Default)]
+struct Unsealed {
+    state: Mutex<UnsealedState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct UnsealedState {
+    n_segments: usize,
+    /// The last index that was tried could not be written.
+    failing: bool,
+}
+
+impl Unsealed {
+    fn change(&self, change: impl FnOnce(&mut UnsealedState)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
 }
 
 /// Measures how long something takes.
@@ -57,7 +80,7 @@ impl Background {
         (
             Self {
                 tasks,
-                n_unsealed: Arc::default(),
+                unsealed: Arc::default(),
             },
             receiver,
         )
@@ -65,15 +88,27 @@ impl Background {
 
     pub(crate) fn submit(&self, task: Task) {
         if matches!(task, Task::Seal { .. }) {
-            self.n_unsealed.fetch_add(1, Ordering::SeqCst);
+            self.unsealed.change(|state| state.n_segments += 1);
         }
         // The thread ends only after it was told to; what comes later is done at the next open.
         drop(self.tasks.send(task));
     }
 
-    /// Returns how many closed segments have their index in memory.
-    pub(crate) fn n_unsealed(&self) -> usize {
-        self.n_unsealed.load(Ordering::SeqCst)
+    /// Waits until fewer than `segments_max` closed segments have their index in memory; returns
+    /// `false` when their indexes cannot be written, or not in time.
+    pub(crate) fn wait_for_room(&self, segments_max: usize) -> bool {
+        let state = self
+            .unsealed
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let waiting =
+            |state: &mut UnsealedState| state.n_segments >= segments_max && !state.failing;
+        let waited = self
+            .unsealed
+            .changed
+            .wait_timeout_while(state, SEAL_PATIENCE, waiting);
+        waited.unwrap_or_else(PoisonError::into_inner).0.n_segments < segments_max
     }
 
     /// Starts to measure.
@@ -92,14 +127,14 @@ impl Background {
         shared: Arc<Shared>,
         tasks: Receiver<Task>,
     ) -> std::io::Result<JoinHandle<()>> {
-        let n_unsealed = Arc::clone(&self.n_unsealed);
+        let unsealed = Arc::clone(&self.unsealed);
         std::thread::Builder::new()
             .name("factum-seal".to_owned())
-            .spawn(move || run(&shared, &tasks, &n_unsealed))
+            .spawn(move || run(&shared, &tasks, &unsealed))
     }
 }
 
-fn run(shared: &Shared, tasks: &Receiver<Task>, n_unsealed: &AtomicUsize) {
+fn run(shared: &Shared, tasks: &Receiver<Task>, unsealed: &Unsealed) {
     let mut failed: Vec<(Arc<Segment>, ClosedSegment)> = Vec::new();
     loop {
         let patience = if failed.is_empty() {
@@ -122,12 +157,16 @@ fn run(shared: &Shared, tasks: &Receiver<Task>, n_unsealed: &AtomicUsize) {
         for (segment, closed) in todo {
             match seal(shared, &segment, closed) {
                 Ok(()) => {
-                    n_unsealed.fetch_sub(1, Ordering::SeqCst);
+                    unsealed.change(|state| {
+                        state.n_segments = state.n_segments.saturating_sub(1);
+                        state.failing = false;
+                    });
                     add(&shared.counters.segments_sealed, 1);
                 }
                 Err(error) => {
                     let name = segment.entry.log_name();
                     tracing::error!(%error, segment = %name, "the index could not be written");
+                    unsealed.change(|state| state.failing = true);
                     failed.push((segment, closed));
                 }
             }

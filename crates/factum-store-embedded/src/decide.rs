@@ -275,11 +275,11 @@ impl GroupPlan<'_> {
     fn inherited_correlations(
         &self,
         pending: &Pending,
-        known: &[Option<RecordedEvent>],
+        all_known: &[Option<RecordedEvent>],
     ) -> Result<Vec<Option<String>>, AppendError> {
-        let mut inherited: Vec<Option<String>> = Vec::with_capacity(known.len());
+        let mut inherited: Vec<Option<String>> = Vec::with_capacity(all_known.len());
         let events = &pending.request.events;
-        for (index, (event, known)) in events.iter().zip(known).enumerate() {
+        for (index, (event, known)) in events.iter().zip(all_known).enumerate() {
             let (Some(cause), None, None) = (event.causation_id, &event.correlation_id, known)
             else {
                 inherited.push(None);
@@ -292,9 +292,10 @@ impl GroupPlan<'_> {
                 .take(index)
                 .position(|event| event.id == cause);
             let correlation = match earlier.and_then(|at| events.get(at).map(|event| (at, event))) {
-                Some((at, cause)) => match &cause.correlation_id {
-                    Some(id) => Some(id.as_str().to_owned()),
-                    None => inherited.get(at).cloned().flatten(),
+                Some((at, cause)) => match (&cause.correlation_id, all_known.get(at)) {
+                    (Some(id), _) => Some(id.as_str().to_owned()),
+                    (None, Some(Some(known))) => known.correlation_id().map(str::to_owned),
+                    (None, Some(None) | None) => inherited.get(at).cloned().flatten(),
                 },
                 None => self
                     .event(cause)?

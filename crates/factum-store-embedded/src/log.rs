@@ -210,6 +210,7 @@ impl Log {
         let mut page = StreamPageBuilder {
             read,
             wanted: from..=to,
+            whole_stream: from == SequenceNumber::FIRST && to == version,
             events: Vec::new(),
             bytes: 0,
             has_more: false,
@@ -287,6 +288,9 @@ impl Log {
         segment: &Segment,
         ordinals: &RoaringBitmap,
     ) -> Result<Vec<u32>, ReadError> {
+        if page.whole_stream {
+            return Ok(ordinals.iter().collect());
+        }
         let first = ordinals
             .min()
             .map(|ordinal| self.fetch_one(segment, ordinal))
@@ -320,6 +324,7 @@ impl Log {
 struct StreamPageBuilder<'a> {
     read: &'a StreamRead,
     wanted: std::ops::RangeInclusive<SequenceNumber>,
+    whole_stream: bool,
     events: Vec<RecordedEvent>,
     bytes: usize,
     has_more: bool,
@@ -331,7 +336,8 @@ impl StreamPageBuilder<'_> {
         if !event.is_of(&self.read.stream) || !self.wanted.contains(&event.sequence_number) {
             return false;
         }
-        if self.events.len() >= self.read.limit || self.bytes >= self.read.page_bytes_max {
+        let full = !self.events.is_empty() && self.bytes >= self.read.page_bytes_max;
+        if self.events.len() >= self.read.limit || full {
             self.has_more = true;
             return true;
         }

@@ -227,6 +227,12 @@ impl<'a> PageBuilder<'a> {
         }
     }
 
+    /// A page has at least one event, however large it is.
+    fn is_full(&self) -> bool {
+        let bytes_full = !self.events.is_empty() && self.bytes >= self.read.page_bytes_max;
+        self.events.len() >= self.read.limit || bytes_full
+    }
+
     fn wants(&self, event: &RecordedEvent) -> bool {
         self.read.visibility.includes(event) && self.read.filter.matches(event)
     }
@@ -239,7 +245,7 @@ impl<'a> PageBuilder<'a> {
         if !self.wants(event) {
             return ControlFlow::Continue(());
         }
-        if self.events.len() >= self.read.limit || self.bytes >= self.read.page_bytes_max {
+        if self.is_full() {
             self.stopped = true;
             self.scanned_to = self.events.last().map(|event| event.position);
             return ControlFlow::Break(());
@@ -261,7 +267,7 @@ impl<'a> PageBuilder<'a> {
             if !self.wants(&event) {
                 continue;
             }
-            if self.events.len() >= self.read.limit || self.bytes >= self.read.page_bytes_max {
+            if self.is_full() {
                 self.stopped = true;
                 self.scanned_to = self.events.last().map(|event| event.position);
                 return ControlFlow::Break(());

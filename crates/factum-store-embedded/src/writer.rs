@@ -202,7 +202,7 @@ impl Writer {
         if room || n_events == 0 {
             return Ok(());
         }
-        if self.background.n_unsealed() >= options.unsealed_segments_max {
+        if !self.background.wait_for_room(options.unsealed_segments_max) {
             // The index of a closed segment is in memory until it is in a file. If it cannot be
             // written, because the disk is full, memory must not grow in its place.
             tracing::warn!("closed segments wait for their index; no new segment is begun");

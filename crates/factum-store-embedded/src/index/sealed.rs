@@ -36,6 +36,9 @@ impl From<Short> for IndexError {
     }
 }
 
+/// A list that fits into this, with its head, is read at once.
+const SHORT_POSTING_BYTES: u64 = 256;
+
 const OFFSETS: usize = 0;
 const KEYS: usize = 1;
 const REFS: usize = 2;
@@ -212,10 +215,15 @@ impl SealedIndex {
             return Ok(RoaringBitmap::from_iter([reference]));
         }
         let at = u64::from(reference & !POSTING_BIT) * 4;
-        let head = self.section(POSTINGS, at, 8)?;
-        let mut head = Reader::new(&head);
-        let (count, length) = (head.u32()?, head.u32()? as usize);
-        let list = self.section(POSTINGS, at + 8, length)?;
+        // Most lists are short, so one read brings the head and the list.
+        let left = self.sections[POSTINGS].length.saturating_sub(at);
+        let first = self.section(POSTINGS, at, to_usize(left.min(SHORT_POSTING_BYTES))?)?;
+        let mut reader = Reader::new(&first);
+        let (count, length) = (reader.u32()?, reader.u32()? as usize);
+        let list = match reader.bytes(length) {
+            Ok(list) => list.to_vec(),
+            Err(Short) => self.section(POSTINGS, at + 8, length)?,
+        };
         decode_posting(count, &list).ok_or(IndexError::Damaged("posting list"))
     }
 

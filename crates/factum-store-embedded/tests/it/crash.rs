@@ -20,7 +20,7 @@ use factum_store::conformance::appends::check_dense;
 use factum_store::conformance::fixtures::{id, request, varied};
 use factum_store::{
     AppendError, AppendReceipt, AppendRequest, Cursor, EventStore as _, Lineage, LogRead,
-    Visibility,
+    StreamRead, Visibility,
 };
 use factum_store_embedded::{EmbeddedStore, OpenError, Options};
 use factum_testkit::{Fault, Random, SimDisk};
@@ -146,6 +146,7 @@ fn work(case: &Case, disk: &SimDisk) -> Known {
             std::thread::yield_now();
         }
     });
+    check_nothing_is_visible_past_the_head(case, &store, &known.lock().unwrap());
     // Those who hold the store do not let go before the power does.
     let n_operations = disk.n_operations();
     disk.crash();
@@ -154,6 +155,35 @@ fn work(case: &Case, disk: &SimDisk) -> Known {
         n_operations,
         ..known.into_inner().unwrap()
     }
+}
+
+/// What was written and could not be made durable is in memory somewhere; no way to read leads
+/// there.
+fn check_nothing_is_visible_past_the_head(case: &Case, store: &EmbeddedStore, known: &Known) {
+    let head = store.head();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        for event in known.asked.iter().flat_map(|request| &request.events) {
+            // Once the power has failed, reads fail.
+            if let Ok(Some(found)) = store.event(event.id.unwrap()).await {
+                assert!(Some(found.position) <= head, "{case:?}: {found:?}");
+            }
+            if let Ok(Some(info)) = store.stream_info(event.stream.clone()).await {
+                assert!(Some(info.last_position) <= head, "{case:?}: {info:?}");
+            }
+            let read = StreamRead::forwards(event.stream.clone());
+            if let Ok(page) = store.read_stream(read).await {
+                let last = page.events.last().map(|event| event.position);
+                assert!(last <= head, "{case:?}: {last:?}");
+                assert_eq!(
+                    page.version,
+                    page.events.last().map(|event| event.sequence_number)
+                );
+            }
+        }
+    });
 }
 
 fn all() -> LogRead {
