@@ -49,6 +49,9 @@ pub enum PartialRepeat {
     Refuse,
     /// Append those that are not, and report the others as deduplicated. For imports that go on
     /// after a break with other chunk boundaries.
+    ///
+    /// What the request expects of a stream of which some of its events are there already is not
+    /// checked: it was when they were appended, and they have changed the version since.
     Skip,
 }
 

@@ -51,7 +51,8 @@ pub struct LogRead {
     pub until: Option<Position>,
     /// The largest number of events to return.
     pub limit: usize,
-    /// The page ends after the event with which its texts reach this many bytes.
+    /// The page ends after the event with which its texts reach this many bytes; it has one event
+    /// at least, if there is one.
     pub page_bytes_max: usize,
     /// The largest number of events to look at that no index named.
     pub scan_max: usize,
@@ -109,7 +110,8 @@ pub struct StreamRead {
     pub to: Option<SequenceNumber>,
     /// The largest number of events to return.
     pub limit: usize,
-    /// The page ends after the event with which its texts reach this many bytes.
+    /// The page ends after the event with which its texts reach this many bytes; it has one event
+    /// at least, if there is one.
     pub page_bytes_max: usize,
 }
 
