@@ -80,6 +80,12 @@ impl<'a, 'p, const N: usize> Fields<'a, 'p, N> {
 
     /// Returns a field, or `None` where it is absent or null.
     pub(crate) fn get(&self, name: &'static str) -> Option<Field<'a, 'p>> {
+        self.given(name).filter(|field| field.text != "null")
+    }
+
+    /// Returns a field, or `None` where it is absent. For lists, which have a way of their own of
+    /// being empty.
+    pub(crate) fn given(&self, name: &'static str) -> Option<Field<'a, 'p>> {
         let index = self.shape.names.iter().position(|known| *known == name)?;
         let value = self.values.get(index).copied().flatten()?;
         Some(Field {
@@ -88,7 +94,6 @@ impl<'a, 'p, const N: usize> Fields<'a, 'p, N> {
             parent: self.path,
             code: self.shape.code,
         })
-        .filter(|field| field.text != "null")
     }
 
     /// Returns a field that must be there.
@@ -173,7 +178,11 @@ impl<'a> Field<'a, '_> {
                     self.text
                 }
             });
-        serde_json::from_str(whole).map_err(|_| self.not(expected))
+        // Clients in many languages have signed numbers; so far no place is beyond theirs.
+        let number = serde_json::from_str(whole).ok();
+        number
+            .filter(|number| i64::try_from(*number).is_ok())
+            .ok_or_else(|| self.not(expected))
     }
 
     /// Reads a list of at most `limit` elements, which are still text.

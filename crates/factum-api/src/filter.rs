@@ -76,12 +76,16 @@ fn read_level(
     let fields = Fields::read(text, &FILTER, path)?;
     let max = limits.values_max;
     Ok(Filter {
-        event_types: list(fields.get("eventTypes"), max, |text| Ok(text.parse()?))?,
-        aggregate_types: list(fields.get("aggregateTypes"), max, |text| Ok(text.parse()?))?,
-        aggregate_ids: list(fields.get("aggregateIds"), max, |text| Ok(text.parse()?))?,
-        streams: streams(fields.get("streams"), max)?,
-        ids: list(fields.get("ids"), max, event_id)?,
-        tags: list(fields.get("tags"), max, |text| Ok(text.to_owned()))?,
+        event_types: list(fields.given("eventTypes"), max, |text| Ok(text.parse()?))?,
+        aggregate_types: list(
+            fields.given("aggregateTypes"),
+            max,
+            |text| Ok(text.parse()?),
+        )?,
+        aggregate_ids: list(fields.given("aggregateIds"), max, |text| Ok(text.parse()?))?,
+        streams: streams(fields.given("streams"), max)?,
+        ids: list(fields.given("ids"), max, event_id)?,
+        tags: list(fields.given("tags"), max, |text| Ok(text.to_owned()))?,
         correlation_id: fields
             .get("correlationId")
             .map(|field| field.parse(str::parse))
@@ -96,7 +100,7 @@ fn read_level(
             .transpose()?,
         timestamp: range(fields.get("timestampRange"))?,
         recorded_at: range(fields.get("recordedRange"))?,
-        any_of: any_of(fields.get("anyOf"), limits, depth)?,
+        any_of: any_of(fields.given("anyOf"), limits, depth)?,
     })
 }
 

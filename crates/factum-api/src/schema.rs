@@ -86,6 +86,12 @@ pub struct NewEventDto {
     pub expected_version: Option<ExpectedVersionDto>,
 }
 
+/// A word that classifies an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(as = Tag, min_length = 1, max_length = 255)]
+pub struct TagDto(pub String);
+
 /// The keys of metadata that the store knows; further keys are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -110,7 +116,7 @@ pub struct MetadataDto {
     /// Words that classify the event; filters ask for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 64)]
-    pub tags: Option<Vec<String>>,
+    pub tags: Option<Vec<TagDto>>,
     /// The trace it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 255)]
