@@ -47,8 +47,20 @@ impl Drop for Counted {
     }
 }
 
-/// Reads a body into memory. One that comes in one piece is not copied.
-pub(crate) async fn whole(state: &AppState, mut body: Body) -> Result<WholeBody, ApiError> {
+/// Reads a body into memory, within the time for a request. One that comes in one piece is not
+/// copied.
+pub(crate) async fn whole(state: &AppState, body: Body) -> Result<WholeBody, ApiError> {
+    let limit = state.options.request_time_max;
+    match tokio::time::timeout(limit, collect(state, body)).await {
+        Ok(result) => result,
+        Err(_) => {
+            let detail = format!("the body took longer than {} s", limit.as_secs());
+            Err(ApiError::new(ErrorCode::Timeout, detail))
+        }
+    }
+}
+
+async fn collect(state: &AppState, mut body: Body) -> Result<WholeBody, ApiError> {
     let limit = state.options.body_bytes_max;
     let mut counted = Counted {
         state: state.clone(),

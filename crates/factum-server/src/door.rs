@@ -88,6 +88,7 @@ impl Door {
         let options = &self.state.options;
         match self.time_limit {
             TimeLimit::Request => options.request_time_max,
+            TimeLimit::Append => options.request_time_max.saturating_mul(3),
             TimeLimit::Maintenance => options.maintenance_time_max,
         }
     }

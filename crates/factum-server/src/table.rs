@@ -39,6 +39,9 @@ pub(crate) enum Access {
 pub(crate) enum TimeLimit {
     /// As long as any request.
     Request,
+    /// As long as a body and then an append, each with a limit of its own: cut from outside, an
+    /// append would be answered as if nothing had been appended.
+    Append,
     /// As long as a verification or a backup.
     Maintenance,
 }
@@ -163,7 +166,13 @@ type Endpoint = (Row, UtoipaMethodRouter<AppState>);
 pub(crate) fn rows() -> Vec<Endpoint> {
     use Scope::{Admin, Append, Read};
     vec![
-        (with(Append, APPEND_CODES), routes!(append::append)),
+        (
+            Row {
+                time_limit: TimeLimit::Append,
+                ..with(Append, APPEND_CODES)
+            },
+            routes!(append::append),
+        ),
         (with(Append, APPEND_CODES), routes!(bulk::bulk)),
         (compressed(with(Read, LOG_CODES)), routes!(log::read)),
         (compressed(with(Read, QUERY_CODES)), routes!(log::query)),

@@ -131,8 +131,7 @@ fn request_of(state: &Shared, input: AppendInput) -> Result<AppendRequest, ApiEr
 /// durable, so its outcome is not known.
 async fn append_within(state: &Shared, request: AppendRequest) -> Result<AppendReceipt, ApiError> {
     let ids: Vec<EventId> = request.events.iter().filter_map(|event| event.id).collect();
-    // The door's own limit begins earlier and would end this one with the wrong answer.
-    let limit = state.options.request_time_max.mul_f64(0.9);
+    let limit = state.options.request_time_max;
     match tokio::time::timeout(limit, state.engine.append(request)).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(AppendError::OutcomeUnknown { ids }.into()),
