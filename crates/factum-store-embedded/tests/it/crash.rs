@@ -57,8 +57,6 @@ fn open(disk: &SimDisk, seed: u64) -> Result<EmbeddedStore, OpenError> {
         reserve_bytes: 4096 << random.below(3),
         recent_bytes_max: 1024,
         versions_max: 3,
-        // How fast indexes are written is not what is asked here.
-        unsealed_segments_max: 1000,
         seal_delay: Duration::from_millis(1),
         full_retry_delay: Duration::from_millis(1),
         ..Options::at("simulated")

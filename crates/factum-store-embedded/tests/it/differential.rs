@@ -17,8 +17,6 @@ fn open(directory: &Path, seed: u64) -> Arc<dyn EventStore> {
         recent_bytes_max: 1024 << (4 * small),
         versions_max: 4 << (4 * small),
         reserve_bytes: 4096,
-        // How fast indexes are written is not what is asked here.
-        unsealed_segments_max: 1000,
         ..Options::at(directory)
     };
     Arc::new(EmbeddedStore::open(options).unwrap())
