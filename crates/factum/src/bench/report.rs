@@ -132,48 +132,37 @@ impl Report {
         median(&self.syncs.iter().map(rate).collect::<Vec<_>>())
     }
 
-    fn rate(&self, case: &str) -> Option<f64> {
-        self.cases.get(case).map(|measured| median(&measured.rates))
+    fn rates(&self, case: &str) -> Vec<f64> {
+        self.cases
+            .get(case)
+            .map_or_else(Vec::new, |measured| measured.rates.clone())
     }
 
-    /// Returns the ratios that the budgets speak of, as far as both sides were measured.
+    /// Returns the ratios that the budgets speak of, as far as both sides were measured: the
+    /// median of the ratios of the rounds, since what disturbs a round disturbs both sides.
     fn ratios(&self) -> Vec<Ratio> {
-        let sync = Some(self.sync_median(|rates| rates.overwrite_per_s)).filter(|&rate| rate > 0.0);
-        let of = |name, above: Option<f64>, below: Option<f64>, budget| {
-            let ratio = above? / below.filter(|&below| below > 0.0)?;
-            Some(Ratio {
+        let syncs: Vec<f64> = self
+            .syncs
+            .iter()
+            .map(|rates| rates.overwrite_per_s)
+            .collect();
+        let of = |name, above: &str, below: &[f64], budget| {
+            let rounds = self.rates(above);
+            let ratios: Vec<f64> = rounds.iter().zip(below).map(|(a, b)| a / b).collect();
+            (!ratios.is_empty()).then(|| Ratio {
                 name,
-                ratio,
+                ratio: median(&ratios),
                 budget,
             })
         };
-        let rate = |case| self.rate(case);
+        let [echo_64, echo_256, one] =
+            ["echo 64", "echo 256", "append 1"].map(|case| self.rates(case));
         [
-            of(
-                "append 64 / echo 64",
-                rate("append 64"),
-                rate("echo 64"),
-                0.7,
-            ),
-            of(
-                "append 256 / echo 256",
-                rate("append 256"),
-                rate("echo 256"),
-                0.7,
-            ),
-            of("append 1 / fdatasync", rate("append 1"), sync, 0.7),
-            of(
-                "append 64 / append 1",
-                rate("append 64"),
-                rate("append 1"),
-                10.0,
-            ),
-            of(
-                "append 256 / append 1",
-                rate("append 256"),
-                rate("append 1"),
-                20.0,
-            ),
+            of("append 64 / echo 64", "append 64", &echo_64, 0.7),
+            of("append 256 / echo 256", "append 256", &echo_256, 0.7),
+            of("append 1 / fdatasync", "append 1", &syncs, 0.7),
+            of("append 64 / append 1", "append 64", &one, 10.0),
+            of("append 256 / append 1", "append 256", &one, 20.0),
         ]
         .into_iter()
         .flatten()
@@ -353,6 +342,23 @@ fn whole_number(rate: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ratio_is_the_median_of_the_rounds() {
+        let mut report = Report::new(Machine::of(std::path::Path::new(".")));
+        for (append, echo) in [(10, 10), (1, 100), (60, 100)] {
+            let outcome = |n_things| Outcome {
+                n_things,
+                time: Duration::from_secs(1),
+                ..Outcome::default()
+            };
+            report.add("append 64", &outcome(append), Spent::default());
+            report.add("echo 64", &outcome(echo), Spent::default());
+        }
+        let ratios = report.ratios();
+        assert_eq!(ratios.len(), 1);
+        assert!((ratios[0].ratio - 0.6).abs() < 1e-9);
+    }
 
     #[test]
     fn the_median_lies_in_the_middle() {

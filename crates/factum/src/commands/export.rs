@@ -227,7 +227,11 @@ impl Sink {
             Self::Zstd(encoder) => encoder.finish()?,
         };
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok(file.sync_all()?)
+        // Pipes and devices cannot be synced, and need not be.
+        if file.metadata()?.is_file() {
+            file.sync_all()?;
+        }
+        Ok(())
     }
 }
 
