@@ -111,7 +111,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Opened, Op
                 error,
             });
         }
-        None if disk.list()?.iter().any(|name| is_log(name)) => return Err(OpenError::NoManifest),
+        None if has_events(&**disk)? => return Err(OpenError::NoManifest),
         None if options.read_only => return Err(OpenError::NoStore),
         None => create(&**disk)?,
     };
@@ -167,6 +167,17 @@ fn create(disk: &dyn Disk) -> Result<Manifest, OpenError> {
     };
     manifest.store(disk)?;
     Ok(manifest)
+}
+
+/// Tells whether a directory without a manifest has events in it. A crash while a store is made
+/// leaves a segment without any, and that may be made again.
+fn has_events(disk: &dyn Disk) -> Result<bool, OpenError> {
+    for name in disk.list()? {
+        if is_log(&name) && has_group(disk, &name)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn is_log(name: &str) -> bool {
