@@ -34,6 +34,7 @@ pub(crate) fn request(request: &AppendRequest, options: &EngineOptions) -> Resul
     within("request size in bytes", limits.request_bytes_max, bytes)?;
     if let Some(condition) = &request.condition {
         condition.filter.check(options.filter_limits)?;
+        condition.filter.check_condition()?;
     }
     expectations(request)
 }

@@ -10,9 +10,13 @@
 //!
 //! use factum_engine::{Engine, EngineOptions};
 //! use factum_model::{JsonObject, NewEvent, StreamId};
-//! use factum_store::{AppendRequest, LogRead, MemoryStore};
+//! use factum_store::{AppendRequest, LogRead};
+//! use factum_store_embedded::{EmbeddedStore, Options};
 //!
-//! let engine = Engine::new(Arc::new(MemoryStore::new()), EngineOptions::default());
+//! # let directory = tempfile::tempdir()?;
+//! # let directory = directory.path();
+//! let store = EmbeddedStore::open(Options::at(directory))?;
+//! let engine = Engine::new(Arc::new(store), EngineOptions::default());
 //! let stream = StreamId::new("order".parse()?, "o-1".parse()?);
 //! let payload = JsonObject::parse(r#"{"amount": 12.50}"#)?;
 //! let events = vec![NewEvent::new("order.placed".parse()?, stream, payload)];

@@ -103,6 +103,14 @@ pub enum InvalidFilter {
         /// The limit.
         limit: usize,
     },
+    /// An append condition asks for something that no index answers at a bounded cost.
+    #[error(
+        "an append condition cannot ask for {what}; it can ask for types, aggregates, tags, ids and conversations"
+    )]
+    Condition {
+        /// What it asks for.
+        what: &'static str,
+    },
     /// A time range ends before it begins.
     #[error("time range ends at {to} before it begins at {from}")]
     Range {
@@ -171,6 +179,20 @@ impl Filter {
             });
         }
         self.check_level(0, limits)
+    }
+
+    /// Checks that the filter can be an append condition: the writer decides on it while others
+    /// wait, so every part of it must be answered by an index.
+    ///
+    /// # Errors
+    /// [`InvalidFilter::Condition`] for a time range, at any level.
+    pub fn check_condition(&self) -> Result<(), InvalidFilter> {
+        if !self.timestamp.is_open() || !self.recorded_at.is_open() {
+            return Err(InvalidFilter::Condition {
+                what: "a time range",
+            });
+        }
+        self.any_of.iter().try_for_each(Self::check_condition)
     }
 
     fn check_level(&self, depth: usize, limits: FilterLimits) -> Result<(), InvalidFilter> {
@@ -344,5 +366,31 @@ mod tests {
             ..Filter::default()
         };
         assert!(many.check(FilterLimits::default()).is_err());
+    }
+
+    #[test]
+    fn conditions_ask_only_for_what_an_index_answers() {
+        let tags = Filter {
+            tags: vec!["x".to_owned()],
+            ..Filter::default()
+        };
+        assert_eq!(tags.check_condition(), Ok(()));
+        let since = TimeRange {
+            from: Timestamp::from_micros(1),
+            to: None,
+        };
+        let timed = Filter {
+            timestamp: since,
+            ..Filter::default()
+        };
+        assert!(timed.check_condition().is_err());
+        assert!(
+            Filter {
+                any_of: vec![tags, timed],
+                ..Filter::default()
+            }
+            .check_condition()
+            .is_err()
+        );
     }
 }
