@@ -77,15 +77,16 @@ const INPUT_BYTES_MAX: u64 = 256 << 20;
 pub(crate) async fn run(mut args: Args, context: &mut Context) -> anyhow::Result<()> {
     let mut client = Client::of(context)?;
     if args.event_type.is_none() {
-        let body = events_of_lines(&standard_input()?)?;
+        // Standard input may have nothing to give for long, and Ctrl-C must work meanwhile.
+        let input = tokio::task::spawn_blocking(standard_input).await??;
+        let body = events_of_lines(&input)?;
         let answer = client.send(Call::post("/v1/events", body)).await?;
         return show(answer, &mut context.out).await;
     }
     // With an id of our own, a request whose answer was lost can be repeated safely.
     let id = args.id.get_or_insert_with(new_id).clone();
-    let answer = client
-        .send(Call::post("/v1/events", one_event(&args)?))
-        .await;
+    let body = tokio::task::spawn_blocking(move || one_event(&args)).await??;
+    let answer = client.send(Call::post("/v1/events", body)).await;
     if answer.as_ref().is_err_and(outcome_is_unknown) {
         note(format_args!(
             "the event may be there or not; with --id {id} repeating this is safe"

@@ -67,7 +67,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     let progress = Progress::of_bytes(context.out.audience(), n_total);
     let mut n_bytes_before = 0;
     for path in &args.files {
-        let source = open(path).with_context(|| path.display().to_string())?;
+        // Standard input may have nothing to give for long, and Ctrl-C must work meanwhile.
+        let opened = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || open(&path)).await?
+        };
+        let source = opened.with_context(|| path.display().to_string())?;
         let lines = LineReader::new(source.reader, &args.namespace);
         let mut import = Import {
             summary: &mut summary,

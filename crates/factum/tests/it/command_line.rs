@@ -237,3 +237,17 @@ fn completions_are_for_each_shell() {
         assert!(texts(&output).0.contains("import"), "{shell}");
     }
 }
+
+#[test]
+fn ctrl_c_ends_a_command_that_waits_for_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    for (arguments, code) in [
+        (&["import", "-"][..], 130),
+        (&["append"], 130),
+        (&["tail"], 0),
+    ] {
+        assert_eq!(server.interrupted(arguments), Some(code), "{arguments:?}");
+    }
+    assert_eq!(server.stop(), 0);
+}

@@ -104,6 +104,27 @@ impl Server {
         serde_json::from_str(&text).unwrap()
     }
 
+    /// Starts a command, presses Ctrl-C once it waits, and returns its exit code.
+    pub(crate) fn interrupted(&self, arguments: &[&str]) -> Option<i32> {
+        let mut command = factum(&self.data);
+        command.args(arguments).stdin(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let pid = child.id();
+        // The handler is there when the kernel says that the signal is caught.
+        until("the command handles Ctrl-C", || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let caught = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigCgt:"))?;
+            let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+            (caught & (1 << 1) != 0).then_some(())
+        });
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        until("the command ends", || child.try_wait().unwrap()).code()
+    }
+
     /// Starts a command that goes on.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = factum(&self.data);
