@@ -98,7 +98,7 @@ pub(crate) async fn web_socket(
 /// Gives out a ticket with which a browser opens a WebSocket
 #[utoipa::path(
     post,
-    path = "/v1/streams/tickets",
+    path = "/v1/stream/tickets",
     tag = "live",
     operation_id = "createStreamTicket",
     responses((status = 201, description = "The ticket.", body = TicketDto))

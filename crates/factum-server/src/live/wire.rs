@@ -173,8 +173,13 @@ impl Wire {
                 }
             }
             // The client answers with a close frame of its own; what it sent before is dropped.
-            while let Some(Ok(_)) = self.socket.next().await {}
-            self.linger().await;
+            let mut is_answered = matches!(end, End::Gone);
+            while let Some(Ok(message)) = self.socket.next().await {
+                is_answered |= message.is_close();
+            }
+            if !is_answered {
+                self.linger().await;
+            }
         };
         // Whether the client answered makes no difference to what follows.
         let _answered = tokio::time::timeout(limit, goodbye).await;

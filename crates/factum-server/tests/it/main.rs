@@ -12,5 +12,8 @@ mod appends;
 mod bulk;
 mod harness;
 mod hostile;
+mod live;
+mod live_client;
+mod live_ends;
 mod operations;
 mod reads;
