@@ -276,23 +276,28 @@ impl RecordedEvent {
             && self.aggregate_type() == stream.aggregate_type.as_str()
     }
 
-    /// Tells whether `proposed` is the very request that this event was recorded for: every field
-    /// that the writer gave is the same, and what it left out was left out then too.
+    /// Tells whether `proposed` says the same as the request that this event was recorded for:
+    /// every field that it gives is the same, and what it leaves out was left out then too.
+    ///
+    /// An event that was read and is proposed as it came, with the timestamp that the store had
+    /// assigned, is a repeat as well.
     #[must_use]
     pub fn is_repeated_by(&self, proposed: &NewEvent) -> bool {
-        let given_timestamp = (!self.origin.timestamp_assigned).then_some(self.timestamp);
-        let given_correlation = if self.origin.correlation_inherited {
-            None
-        } else {
-            self.correlation_id()
+        let same_timestamp = match proposed.timestamp {
+            Some(timestamp) => timestamp == self.timestamp,
+            None => self.origin.timestamp_assigned,
+        };
+        let same_correlation = match &proposed.correlation_id {
+            Some(id) => self.correlation_id() == Some(id.as_str()),
+            None => self.correlation_id().is_none() || self.origin.correlation_inherited,
         };
         self.is_of(&proposed.stream)
             && proposed.id.is_none_or(|id| id == self.id)
             && self.event_type() == proposed.event_type.as_str()
             && self.schema_version == proposed.schema_version
             && self.causation_id == proposed.causation_id
-            && given_timestamp == proposed.timestamp
-            && given_correlation == proposed.correlation_id.as_ref().map(CorrelationId::as_str)
+            && same_timestamp
+            && same_correlation
             && self.metadata() == proposed.metadata.as_str()
             && self.payload() == proposed.payload.as_str()
     }
@@ -385,8 +390,14 @@ mod tests {
         };
         let event = recorded(Some("case 7"), assigned);
         assert!(event.is_repeated_by(&proposed()));
+        let as_read = Some(event.timestamp);
+        let other_time = Timestamp::from_micros(6);
+        assert!(event.is_repeated_by(&NewEvent {
+            timestamp: as_read,
+            ..proposed()
+        }));
         assert!(!event.is_repeated_by(&NewEvent {
-            timestamp: Some(event.timestamp),
+            timestamp: other_time,
             ..proposed()
         }));
         assert!(!event.is_repeated_by(&NewEvent {
@@ -402,7 +413,7 @@ mod tests {
             correlation_id: None,
             ..proposed()
         }));
-        assert!(!event.is_repeated_by(&proposed()));
+        assert!(event.is_repeated_by(&proposed()));
         let other = JsonObject::parse(r#"{"x": 1}"#).unwrap();
         assert!(!event.is_repeated_by(&NewEvent {
             payload: other,

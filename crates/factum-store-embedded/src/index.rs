@@ -28,6 +28,15 @@ pub(crate) enum Index {
 }
 
 impl Index {
+    /// Returns the ordinals, within a range, of the events whose records were lost before they
+    /// could be indexed: whatever is asked for, it may be one of them.
+    pub(crate) fn lost(&self, range: &Range<u32>) -> RoaringBitmap {
+        match self {
+            Self::Tail(tail) => tail.lost(range).iter().copied().collect(),
+            Self::Sealed(_) => RoaringBitmap::new(),
+        }
+    }
+
     /// Returns the ordinals, within a range, of the events that may have a term.
     pub(crate) fn bitmap(
         &self,
@@ -35,7 +44,7 @@ impl Index {
         range: &Range<u32>,
     ) -> Result<RoaringBitmap, IndexError> {
         match self {
-            Self::Tail(tail) => Ok(tail.bitmap(term, range)),
+            Self::Tail(tail) => Ok(tail.bitmap(term, range) | self.lost(range)),
             Self::Sealed(sealed) => {
                 let mut bitmap = sealed.bitmap(term)?;
                 bitmap.remove_range(..range.start);
@@ -48,7 +57,7 @@ impl Index {
     /// Returns the last ordinal, within a range, of an event that may have a term.
     pub(crate) fn last(&self, term: Term, range: &Range<u32>) -> Result<Option<u32>, IndexError> {
         match self {
-            Self::Tail(tail) => Ok(tail.posting(term, range).last().copied()),
+            Self::Tail(tail) => Ok(tail.last(term, range)),
             Self::Sealed(sealed) => {
                 let mut bitmap = sealed.bitmap(term)?;
                 bitmap.remove_range(range.end..);

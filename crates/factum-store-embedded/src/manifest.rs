@@ -30,7 +30,15 @@ pub(crate) struct Manifest {
     pub(crate) segments: Vec<SegmentEntry>,
     /// Ranges that an operator has given up, first and last position.
     pub(crate) quarantined: Vec<(Position, Position)>,
-    pub(crate) clean: Option<LogEnd>,
+    pub(crate) clean: Option<CleanClose>,
+}
+
+/// How a store was closed in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CleanClose {
+    pub(crate) end: LogEnd,
+    /// The last position.
+    pub(crate) head: Option<Position>,
 }
 
 /// A segment in the manifest.
@@ -96,8 +104,9 @@ impl Manifest {
             put_u64(&mut bytes, last.get());
         }
         bytes.push(u8::from(self.clean.is_some()));
-        if let Some(end) = &self.clean {
-            end.encode(&mut bytes);
+        if let Some(clean) = &self.clean {
+            clean.end.encode(&mut bytes);
+            put_u64(&mut bytes, clean.head.map_or(0, Position::get));
         }
         let (head, body) = bytes.split_at_mut(HEAD_BYTES);
         put(head, 0, MAGIC);
@@ -148,7 +157,10 @@ impl Manifest {
         }
         let clean = match reader.u8()? {
             0 => None,
-            _ => Some(LogEnd::decode(&mut reader)?),
+            _ => Some(CleanClose {
+                end: LogEnd::decode(&mut reader)?,
+                head: Position::new(reader.u64()?),
+            }),
         };
         let lineage = Lineage {
             store_id,
@@ -316,7 +328,10 @@ mod tests {
             term_key: TermKey([3; 16]),
             segments: vec![first, open],
             quarantined: vec![(Position::FIRST, Position::FIRST)],
-            clean: Some(end),
+            clean: Some(CleanClose {
+                end,
+                head: Position::new(10),
+            }),
         }
     }
 

@@ -303,12 +303,12 @@ impl Opened {
         }
         let index = match self.open_index(disk, &entry, &closed)? {
             Some(sealed) => Index::Sealed(Arc::new(sealed)),
-            None => Index::Tail(rebuild_index(&file, &entry, &key)?),
+            None => Index::Tail(rebuild_index(&file, &entry, &key, closed.end.offset)?),
         };
         let rebuilt = matches!(index, Index::Tail(_));
         let segment = Segment::new(entry, file, key, index, closed.end.offset);
         let segment = Arc::new(segment.with_quarantined(&self.manifest.quarantined));
-        if rebuilt {
+        if rebuilt && !segment.has_unknown() {
             self.to_seal.push(Task::Seal {
                 segment: Arc::clone(&segment),
                 closed,
@@ -381,8 +381,8 @@ impl Opened {
         };
         self.end = walk.end();
         self.next = walk.next_position();
-        self.check_clean(&entry, torn, read_only)?;
-        if self.manifest.clean.is_none() && !read_only {
+        self.check_clean(&entry, read_only.then_some(&mut tail))?;
+        if (self.manifest.clean.is_none() || torn) && !read_only {
             redo_last_write(&*file, last_group.as_ref(), self.end, torn, &entry)?;
         }
         self.file_bytes = file.length()?;
@@ -429,27 +429,37 @@ impl Opened {
         Ok(())
     }
 
-    /// After a clean close the log must end where the manifest says.
+    /// After a clean close the log must end where the manifest says. For reading only, the places
+    /// of what is missing are kept, so that reads of it say so.
     fn check_clean(
-        &self,
+        &mut self,
         entry: &SegmentEntry,
-        torn: bool,
-        read_only: bool,
+        tail: Option<&mut TailIndex>,
     ) -> Result<(), OpenError> {
         let Some(clean) = self.manifest.clean else {
             return Ok(());
         };
-        if (clean == self.end && !torn) || read_only {
+        if clean.end == self.end {
+            // What stands behind a known end was never part of the log.
+            return Ok(());
+        }
+        let first = self.next;
+        let last = clean.head.unwrap_or(first);
+        if let Some(tail) = tail {
+            if first <= last {
+                self.damaged.push((first, last));
+                lose(tail, first, last.next());
+                self.next = last.next();
+            }
             return Ok(());
         }
         let error = FrameError::Content("end: the store was closed cleanly with a longer log");
-        let last = self.next.previous().unwrap_or(Position::FIRST);
         let (file, offset) = (entry.log_name(), self.end.offset);
         Err(OpenError::Corrupt {
             file,
             offset,
             error,
-            first: self.next,
+            first,
             last,
         })
     }
@@ -468,7 +478,7 @@ fn redo_last_write(
         let cut = file.length()?.saturating_sub(end.offset);
         tracing::warn!(
             file = %entry.log_name(), offset = end.offset, cut,
-            "cutting off a write that a crash tore before it was acknowledged"
+            "cutting off what stands behind the log: a crash tore it before it was acknowledged"
         );
         file.set_len(end.offset)?;
     }

@@ -90,7 +90,7 @@ pub fn repair(directory: &Path, choice: RepairChoice) -> Result<RepairReport, Re
                     .iter()
                     .map(|piece| (piece.first, piece.last))
                     .collect(),
-                end,
+                kept_up_to(&damage, end),
             )
         }
         RepairChoice::Truncate => match damage.into_iter().next() {
@@ -108,6 +108,15 @@ pub fn repair(directory: &Path, choice: RepairChoice) -> Result<RepairReport, Re
         head: after.next.previous(),
         kept,
     })
+}
+
+/// Returns the last position that stands for the same event as before. Where the end of the open
+/// log is gone, its positions are given out again.
+fn kept_up_to(damage: &[Damage], end: Option<Position>) -> Option<Position> {
+    let open_end = damage
+        .iter()
+        .find(|piece| piece.to_the_end && piece.entry.closed.is_none());
+    open_end.map_or(end, |piece| piece.first.previous())
 }
 
 /// A damaged stretch of one segment.
@@ -144,9 +153,15 @@ fn find_damage(disk: &dyn Disk, manifest: &Manifest) -> Result<Vec<Damage>, Repa
                     walk.resume(&corruption.resume);
                 }
                 Step::End | Step::Torn => {
-                    let known_end = entry.closed.map(|closed| closed.end).or(manifest.clean);
+                    let known_end = entry
+                        .closed
+                        .map(|closed| closed.end)
+                        .or_else(|| manifest.clean.map(|clean| clean.end));
                     let n_events = entry.closed.map(|closed| u64::from(closed.n_events));
-                    let last = n_events.and_then(|n| Position::new(entry.base.get() + n - 1));
+                    let clean_head = manifest.clean.and_then(|clean| clean.head);
+                    let last = n_events
+                        .and_then(|n| Position::new(entry.base.get() + n - 1))
+                        .or(clean_head);
                     if known_end.is_some_and(|end| end != walk.end()) {
                         let last = last.unwrap_or(first);
                         let entry = *entry;

@@ -153,7 +153,7 @@ impl Segment {
             Err(IndexError::Damaged(damage)) => damage,
         };
         tracing::error!(segment = %self.entry.log_name(), damage, "index is damaged; rebuilding it");
-        let rebuilt = rebuild_index(&self.file, &self.entry, &self.key)?;
+        let rebuilt = rebuild_index(&self.file, &self.entry, &self.key, self.end())?;
         let mut index = self
             .index
             .write()
@@ -171,7 +171,8 @@ impl Segment {
         filter: &Filter,
         range: &Range<u32>,
     ) -> Result<Option<RoaringBitmap>, ReadError> {
-        self.ask(|index| candidates(index, &self.key, filter, range))
+        let found = self.ask(|index| candidates(index, &self.key, filter, range))?;
+        Ok(found.map(|found| self.without_quarantined(found)))
     }
 
     /// Returns the newest event, within a range, that may have a term and for which `wanted`
@@ -184,9 +185,11 @@ impl Segment {
         wanted: impl Fn(&RecordedEvent) -> bool,
     ) -> Result<Option<RecordedEvent>, ReadError> {
         while let Some(ordinal) = self.ask(|index| index.last(term, &range))? {
-            let event = look(ordinal)?;
-            if wanted(&event) {
-                return Ok(Some(event));
+            if !self.is_quarantined(ordinal) {
+                let event = look(ordinal)?;
+                if wanted(&event) {
+                    return Ok(Some(event));
+                }
             }
             // Another term with the same hash: go on before it.
             range.end = ordinal;
@@ -200,7 +203,28 @@ impl Segment {
         term: Term,
         range: &Range<u32>,
     ) -> Result<RoaringBitmap, ReadError> {
-        self.ask(|index| index.bitmap(term, range))
+        let found = self.ask(|index| index.bitmap(term, range))?;
+        Ok(self.without_quarantined(found))
+    }
+
+    fn is_quarantined(&self, ordinal: u32) -> bool {
+        self.quarantined
+            .iter()
+            .any(|range| range.contains(&ordinal))
+    }
+
+    fn without_quarantined(&self, mut ordinals: RoaringBitmap) -> RoaringBitmap {
+        for range in &self.quarantined {
+            ordinals.remove_range(range.clone());
+        }
+        ordinals
+    }
+
+    /// Tells whether events are lost that nobody has given up: then the index in memory, which
+    /// knows which ones, must not be replaced by a file, which does not.
+    pub(crate) fn has_unknown(&self) -> bool {
+        let lost = self.index().lost(&(0..u32::MAX));
+        !self.without_quarantined(lost).is_empty()
     }
 
     /// Adds the aggregate types that may occur to a set.
@@ -325,11 +349,12 @@ impl Segment {
 
     /// Reads all events of a range of ordinals, but for those that were given up.
     pub(crate) fn fetch_range(&self, range: Range<u32>) -> Result<Vec<RecordedEvent>, ReadError> {
-        let given_up = |ordinal: &u32| self.quarantined.iter().any(|range| range.contains(ordinal));
         let ordinals: Vec<u32> = if self.quarantined.is_empty() {
             range.collect()
         } else {
-            range.filter(|ordinal| !given_up(ordinal)).collect()
+            range
+                .filter(|ordinal| !self.is_quarantined(*ordinal))
+                .collect()
         };
         self.fetch(&ordinals)
     }
@@ -362,14 +387,14 @@ pub(crate) fn compact(event: RecordedEvent, shared_bytes: u64) -> RecordedEvent 
     }
 }
 
-/// Builds the index of a closed segment from its log. The places of events that are damaged are
+/// Builds the index of a segment from its log, up to `end`. The places of events that are damaged are
 /// kept, so that reads of them say so.
 pub(crate) fn rebuild_index(
     file: &Arc<dyn DiskFile>,
     entry: &SegmentEntry,
     key: &TermKey,
+    end: u64,
 ) -> std::io::Result<TailIndex> {
-    let end = entry.closed.map_or(u64::MAX, |closed| closed.end.offset);
     let mut walk = Walk::new(Arc::clone(file), entry)?.up_to(end);
     let mut tail = TailIndex::default();
     loop {

@@ -190,8 +190,17 @@ impl Verification<'_> {
         let known_end = entry
             .closed
             .map(|closed| closed.end)
-            .or(self.manifest.clean);
-        if known_end.is_some() {
+            .or_else(|| self.manifest.clean.map(|clean| clean.end));
+        if let Some(known_end) = known_end {
+            if known_end == walk.end() {
+                self.report.findings.push(Finding {
+                    offset: Some(known_end.offset),
+                    ..file_finding(
+                        &entry.log_name(),
+                        "bytes behind the end of the log are not zero",
+                    )
+                });
+            }
             return;
         }
         self.report.findings.push(Finding {
@@ -209,7 +218,7 @@ impl Verification<'_> {
         let known_end = entry
             .closed
             .map(|closed| closed.end)
-            .or(self.manifest.clean);
+            .or_else(|| self.manifest.clean.map(|clean| clean.end));
         let Some(known_end) = known_end.filter(|end| *end != walk.end()) else {
             return;
         };

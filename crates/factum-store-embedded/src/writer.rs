@@ -21,11 +21,11 @@ use crate::decide::GroupPlan;
 use crate::disk::Disk;
 use crate::frame::{FrameError, GROUP_HEADER_BYTES, GroupBuilder, RecordHead, decode_record};
 use crate::log::Log;
-use crate::manifest::{LogEnd, Manifest};
+use crate::manifest::{CleanClose, LogEnd, Manifest};
 use crate::options::Options;
 use crate::queue::{Batch, GroupBounds, Pending, Queue};
 use crate::roll;
-use crate::segment::Segment;
+use crate::segment::{Segment, rebuild_index};
 use crate::versions::Versions;
 
 /// What the writer shares with the rest of the store.
@@ -279,8 +279,7 @@ impl Writer {
         // Versions and refusals rest on events that are not there.
         self.versions.forget_all();
         if full {
-            let n_events = self.active.ordinal(self.next);
-            self.active.with_tail(|tail| tail.truncate(n_events));
+            self.forget_group();
         }
         for ((_, decision), ids) in answers.iter_mut().zip(ids) {
             *decision = Err(if full {
@@ -289,6 +288,18 @@ impl Writer {
                 AppendError::OutcomeUnknown { ids: ids.clone() }
             });
         }
+    }
+
+    /// Takes the terms of a group that was not written out of the index, by reading the log again.
+    fn forget_group(&self) {
+        let entry = &self.active.entry;
+        match rebuild_index(&self.active.file, entry, &self.active.key, self.end.offset) {
+            Ok(rebuilt) => self.active.with_tail(|tail| *tail = rebuilt),
+            Err(error) => {
+                self.fail(WriteFailure::Unknown(error));
+                None
+            }
+        };
     }
 
     /// Writes a group and syncs it.
@@ -405,10 +416,13 @@ impl Writer {
     fn close(&mut self) {
         let failed = matches!(self.shared.state(), WriteState::Failed { .. });
         if !failed {
-            let end = self.end;
+            let clean = CleanClose {
+                end: self.end,
+                head: self.next.previous(),
+            };
             if let Err(error) = self
                 .shared
-                .change_manifest(|manifest| manifest.clean = Some(end))
+                .change_manifest(|manifest| manifest.clean = Some(clean))
             {
                 tracing::error!(%error, "the manifest could not be written at close");
             }

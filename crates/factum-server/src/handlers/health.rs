@@ -36,17 +36,20 @@ pub(crate) async fn alive() -> Result<Response, ApiError> {
     )
 )]
 pub(crate) async fn ready(State(state): State<AppState>) -> Result<Response, ApiError> {
-    // A store that takes no writes still answers reads: that is for the report, not for a load
-    // balancer, which would take the reads away too.
-    let stopping = state.shutdown.is_cancelled()
-        || matches!(state.engine.store().health().writes, WriteState::Closed);
-    let status = if stopping {
+    // A store that is open for reading only is as ready as it was meant to be; one that ought to
+    // take appends and does not is for its operator to see.
+    let unready = state.shutdown.is_cancelled()
+        || match state.engine.store().health().writes {
+            WriteState::Open | WriteState::ReadOnly => false,
+            WriteState::Full | WriteState::Failed { .. } | WriteState::Closed => true,
+        };
+    let status = if unready {
         HealthStatusDto::Failed
     } else {
         HealthStatusDto::Ok
     };
     let mut response = json(&LivenessDto { status })?;
-    if stopping {
+    if unready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     std::future::ready(Ok(response)).await

@@ -85,7 +85,7 @@ fn event_types(
     } else {
         index.event_types(|name| patterns.iter().any(|pattern| pattern.matches(name)))
     };
-    let mut union = RoaringBitmap::new();
+    let mut union = index.lost(range);
     for name in names {
         union |= index.bitmap(key.event_type(&name), range)?;
     }

@@ -17,10 +17,12 @@ pub(crate) const LOST: u32 = u32::MAX;
 /// The index of a segment, in memory.
 ///
 /// The writer adds events before they are durable; readers bound every look-up by the head, so
-/// they do not see them. Events that could not be written are taken back by [`TailIndex::truncate`].
+/// they do not see them.
 #[derive(Debug, Default)]
 pub(crate) struct TailIndex {
     offsets: Vec<u32>,
+    /// The ordinals of the events whose records are lost, ascending: nobody knows their terms.
+    lost: Vec<u32>,
     terms: HashMap<Term, Posting, BuildHasherDefault<TermHasher>>,
     event_types: BTreeSet<Box<str>>,
     aggregate_types: BTreeSet<Box<str>>,
@@ -127,21 +129,9 @@ impl TailIndex {
 
     /// Keeps the place of an event whose record is lost.
     pub(crate) fn push_lost(&mut self) {
+        self.lost.push(self.n_events());
         self.times.push_unknown();
         self.offsets.push(LOST);
-    }
-
-    /// Takes back all events from `n_events` on.
-    pub(crate) fn truncate(&mut self, n_events: u32) {
-        self.offsets.truncate(n_events as usize);
-        self.times.truncate(n_events);
-        self.terms.retain(|_, posting| match posting {
-            Posting::One(ordinal) => *ordinal < n_events,
-            Posting::Many(ordinals) => {
-                ordinals.truncate(ordinals.partition_point(|&ordinal| ordinal < n_events));
-                !ordinals.is_empty()
-            }
-        });
     }
 
     pub(crate) fn offsets(&self) -> &[u32] {
@@ -152,6 +142,12 @@ impl TailIndex {
         &self.times
     }
 
+    /// Returns the ordinals, within a range, of the events whose records are lost. They may have
+    /// had any term.
+    pub(crate) fn lost(&self, range: &Range<u32>) -> &[u32] {
+        within(&self.lost, range)
+    }
+
     /// Returns the ordinals of the events with a term, within a range.
     pub(crate) fn posting(&self, term: Term, range: &Range<u32>) -> &[u32] {
         let ordinals = self
@@ -159,15 +155,19 @@ impl TailIndex {
             .get(&term)
             .map(Posting::as_slice)
             .unwrap_or_default();
-        let first = ordinals.partition_point(|&ordinal| ordinal < range.start);
-        let last = ordinals.partition_point(|&ordinal| ordinal < range.end);
-        ordinals.get(first..last).unwrap_or_default()
+        within(ordinals, range)
     }
 
     pub(crate) fn bitmap(&self, term: Term, range: &Range<u32>) -> RoaringBitmap {
         // Postings are ascending, so the only error, an unsorted value, cannot be.
         RoaringBitmap::from_sorted_iter(self.posting(term, range).iter().copied())
             .unwrap_or_default()
+    }
+
+    /// Returns the last ordinal, within a range, of an event that has a term or is lost.
+    pub(crate) fn last(&self, term: Term, range: &Range<u32>) -> Option<u32> {
+        let known = self.posting(term, range).last();
+        known.max(self.lost(range).last()).copied()
     }
 
     pub(crate) fn event_types(&self) -> impl Iterator<Item = &str> {
@@ -188,6 +188,12 @@ impl TailIndex {
         terms.sort_unstable_by_key(|(term, _)| *term);
         terms
     }
+}
+
+fn within<'a>(ordinals: &'a [u32], range: &Range<u32>) -> &'a [u32] {
+    let first = ordinals.partition_point(|&ordinal| ordinal < range.start);
+    let last = ordinals.partition_point(|&ordinal| ordinal < range.end);
+    ordinals.get(first..last).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -219,16 +225,5 @@ mod tests {
         assert_eq!(index.posting(1, &(2..8)), [4, 7]);
         assert_eq!(index.posting(1003, &(0..10)), [3]);
         assert!(index.posting(99, &(0..10)).is_empty());
-    }
-
-    #[test]
-    fn taking_back_leaves_no_trace() {
-        let mut longer = index(10);
-        longer.truncate(4);
-        assert_eq!(longer.sorted_terms(), index(4).sorted_terms());
-        assert_eq!(
-            (longer.n_events(), longer.offsets()),
-            (4, index(4).offsets())
-        );
     }
 }

@@ -50,14 +50,6 @@ impl Times {
         &mut self.blocks[index]
     }
 
-    /// Forgets the events from `n_events` on. The last block may stay wider than it needs to be
-    /// where it is cut in the middle.
-    pub(crate) fn truncate(&mut self, n_events: u32) {
-        self.n_events = n_events;
-        self.blocks
-            .truncate(n_events.div_ceil(BLOCK_EVENTS) as usize);
-    }
-
     /// Tells whether the block of an event may hold one inside both ranges.
     pub(crate) fn may_contain(
         &self,

@@ -1,0 +1,14 @@
+//! What the finished program survives: kills, failing disks, full disks, second processes.
+//!
+//! `FACTUM_CRASH_ROUNDS` sets how often the server is killed (20 by default).
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails, and says what it skipped"
+)]
+
+mod client;
+mod crash;
+mod disk;
+mod server;

@@ -1,0 +1,117 @@
+//! Starts servers, as they are and under tools that make the system fail.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::client::Client;
+
+/// How long a server may take to start or to change its state.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server.
+pub(crate) struct Server {
+    child: Child,
+    data: PathBuf,
+    pub(crate) url: String,
+    /// The process that serves; under a tool it is not the child.
+    pid: u32,
+}
+
+/// Asks until there is an answer.
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{what}: not within {PATIENCE:?}"
+        );
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Returns a command that serves a directory, behind the words of a tool.
+pub(crate) fn command(tool: &[&str], data: &Path, arguments: &[&str]) -> Command {
+    let program = env!("CARGO_BIN_EXE_factum");
+    let mut command = match tool.split_first() {
+        Some((tool, words)) => {
+            let mut command = Command::new(tool);
+            command.args(words).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("FACTUM_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .arg("--data")
+        .arg(data)
+        .arg("serve")
+        .args(["--listen", "127.0.0.1:0"]);
+    command
+        .args(["--log-level", "error"])
+        .args(arguments)
+        .stdin(Stdio::null());
+    command.stdout(Stdio::null());
+    command
+}
+
+impl Server {
+    pub(crate) fn start(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_under(&[], data, arguments)
+    }
+
+    pub(crate) fn start_under(tool: &[&str], data: &Path, arguments: &[&str]) -> Self {
+        let file = data.join("server.json");
+        let old = std::fs::read(&file).unwrap_or_default();
+        let mut child = command(tool, data, arguments)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let run: Value = until("the server starts", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the server ended at its start: {status}");
+            }
+            let text = std::fs::read(&file).ok().filter(|text| *text != old)?;
+            serde_json::from_slice(&text).ok()
+        });
+        let pid = u32::try_from(run["pid"].as_u64().unwrap()).unwrap();
+        let url = run["url"].as_str().unwrap().to_owned();
+        Self {
+            child,
+            data: data.to_owned(),
+            url,
+            pid,
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let key = std::fs::read_to_string(self.data.join("admin.key")).unwrap();
+        Client::new(self.url.strip_prefix("http://").unwrap(), key.trim())
+    }
+
+    /// Kills the process that serves, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid).unwrap()).unwrap();
+        // It may have ended by itself.
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or_default();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A test that failed must not leave its server behind.
+        if self.child.try_wait().ok().flatten().is_none() {
+            self.kill();
+        }
+    }
+}
