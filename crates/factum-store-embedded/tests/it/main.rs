@@ -3,9 +3,12 @@
     clippy::cast_possible_truncation,
     clippy::too_many_lines,
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
     reason = "a test that cannot go on fails"
 )]
 
+mod bitrot;
 mod conformance;
 mod crash;
 mod differential;
