@@ -490,7 +490,7 @@ pub struct NewKeyDto {
     )]
     pub name: String,
     /// What it may do.
-    #[schema(min_items = 1)]
+    #[schema(min_items = 1, max_items = 16)]
     pub scopes: Vec<ScopeDto>,
     /// When it ends by itself; never where it is absent. A time that is past makes a key that
     /// never works.
@@ -637,7 +637,7 @@ pub struct VerifyReportDto {
 #[schema(as = BackupRequest)]
 pub struct BackupRequestDto {
     /// A directory of the server's machine that is new or empty, as an absolute path.
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, pattern = "^/")]
     pub path: String,
 }
 
