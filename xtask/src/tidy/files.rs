@@ -22,7 +22,8 @@ pub(super) fn check() -> anyhow::Result<Vec<String>> {
         if name.ends_with(".rs") {
             wrong.extend(rust_file(&name, &text));
         }
-        if name.ends_with("Cargo.toml") && name != "Cargo.toml" && !name.starts_with("fuzz/") {
+        let apart = name.starts_with("fuzz/") || name.starts_with("benches/");
+        if name.ends_with("Cargo.toml") && name != "Cargo.toml" && !apart {
             wrong.extend(manifest(&name, &text));
         }
         if !name.ends_with(".lock") && !name.contains("/vendor/") {
