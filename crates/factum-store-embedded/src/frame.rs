@@ -154,6 +154,9 @@ impl GroupHeader {
         if !body_bytes.is_multiple_of(8) || (n_records == 0) != (body_bytes == 0) {
             return Err(FrameError::Content("body length"));
         }
+        if u64::from(n_records) * RECORD_HEADER_BYTES as u64 > u64::from(body_bytes) {
+            return Err(FrameError::Content("number of records"));
+        }
         Ok(Self {
             number,
             first,
@@ -216,7 +219,8 @@ impl GroupBuilder {
         start
     }
 
-    /// Writes the header and returns the bytes of the group and its chain value.
+    /// Writes the header and returns the bytes of the group and its chain value. The bytes take no
+    /// more memory than the group: they stay in the window of recent events.
     pub(crate) fn finish(mut self, number: u64, salt: u64, previous_chain: u64) -> (Bytes, u64) {
         let (header, body) = self.buffer.split_at_mut(GROUP_HEADER_BYTES);
         let body_crc = crc(body);
@@ -235,7 +239,7 @@ impl GroupBuilder {
         let header_crc = crc(&header[..60]);
         put(header, 60, &header_crc.to_le_bytes());
         (
-            Bytes::from(self.buffer),
+            Bytes::from(self.buffer.into_boxed_slice()),
             u64::from(header_crc) << 32 | u64::from(body_crc),
         )
     }

@@ -10,7 +10,7 @@ use factum_store::{Lineage, LineageId, StoreId};
 
 use crate::bytes_io::{Reader, crc, put};
 use crate::disk::{Disk, read_range};
-use crate::frame::{FORMAT_VERSION, FrameError};
+use crate::frame::{FORMAT_VERSION, FrameError, RECORD_HEADER_BYTES};
 use crate::term::TermKey;
 
 /// The name of the manifest in the directory.
@@ -185,6 +185,12 @@ impl Manifest {
         if last.closed.is_some() {
             return Err(FrameError::Content("manifest without an open segment"));
         }
+        for closed in closed.iter().filter_map(|segment| segment.closed) {
+            // A number of events that do not fit into the log must not ask for memory.
+            if u64::from(closed.n_events) * RECORD_HEADER_BYTES as u64 > closed.end.offset {
+                return Err(FrameError::Content("number of events"));
+            }
+        }
         for (segment, next) in closed.iter().zip(self.segments.iter().skip(1)) {
             let n_events = segment.closed.map(|closed| u64::from(closed.n_events));
             if n_events.and_then(|n| segment.base.get().checked_add(n)) != Some(next.base.get()) {
@@ -296,7 +302,7 @@ mod tests {
 
     fn manifest() -> Manifest {
         let end = LogEnd {
-            offset: 640,
+            offset: 6400,
             group: 9,
             chain: 77,
         };

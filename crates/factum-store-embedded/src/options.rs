@@ -17,7 +17,7 @@ pub struct Options {
     pub disk: Option<Arc<dyn Disk>>,
     /// Opens for reading only, also around damage. Nothing is written, not even a lock.
     pub read_only: bool,
-    /// A segment takes no more groups once it has this many bytes.
+    /// A segment takes no more groups once it has this many bytes; 16 GiB at most.
     pub segment_bytes_max: u64,
     /// A segment takes no more groups once it has this many events.
     pub segment_events_max: u32,

@@ -29,6 +29,8 @@ use crate::verify::verify;
 use crate::versions::Versions;
 use crate::writer::{Shared, Writer};
 
+/// Offsets of records are kept in units of eight bytes, in 32 bits.
+const SEGMENT_BYTES_LIMIT: u64 = 16 << 30;
 /// The name of the lock file.
 pub(crate) const LOCK: &str = "LOCK";
 
@@ -58,7 +60,8 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// See [`OpenError`]. A store that is damaged before its end is opened only for reading.
-    pub fn open(options: Options) -> Result<Self, OpenError> {
+    pub fn open(mut options: Options) -> Result<Self, OpenError> {
+        options.segment_bytes_max = options.segment_bytes_max.min(SEGMENT_BYTES_LIMIT);
         let disk: Arc<dyn Disk> = match &options.disk {
             Some(disk) => Arc::clone(disk),
             None if options.read_only => Arc::new(OsDisk::open_read_only(&options.directory)?),
