@@ -265,6 +265,8 @@ impl Segment {
             let mut n_together = 1;
             while let Some(next) = rest.get(n_together)
                 && next.start <= end + COALESCE_BYTES
+                // An index may be wrong in spite of its checksums; records ascend.
+                && next.start >= first.start
                 && next.end - first.start <= READ_BYTES_MAX
             {
                 end = end.max(next.end);
@@ -301,7 +303,7 @@ impl Segment {
                 places.push(Place {
                     ordinal,
                     start,
-                    end: bound.max(start),
+                    end: bound.min(end).max(start),
                 });
             }
             rest = later;

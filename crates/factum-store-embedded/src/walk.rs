@@ -11,7 +11,8 @@ use factum_model::{Position, RecordedEvent};
 use crate::bytes_io::{crc, padded};
 use crate::disk::{DiskFile, read_range};
 use crate::frame::{
-    FrameError, GROUP_HEADER_BYTES, GroupHeader, RecordHead, SEGMENT_HEADER_BYTES, decode_record,
+    FrameError, GROUP_HEADER_BYTES, GroupHeader, RECORD_HEADER_BYTES, RecordHead,
+    SEGMENT_HEADER_BYTES, decode_record,
 };
 use crate::manifest::{LogEnd, SegmentEntry};
 
@@ -228,6 +229,16 @@ impl Walk {
 
     fn judge(&self, error: FrameError) -> io::Result<Step> {
         if let Some(resume) = self.later_group()? {
+            // Whoever goes on keeps a place for each lost event, and no more can have stood here.
+            let room = (resume.offset - self.offset) / RECORD_HEADER_BYTES as u64;
+            let lost = resume
+                .header
+                .first
+                .get()
+                .checked_sub(self.next_position.get());
+            if lost.is_none_or(|lost| lost > room) {
+                return Err(io::Error::other("a group is at an impossible position"));
+            }
             return Ok(Step::Corrupt(Corruption {
                 offset: self.offset,
                 error,
