@@ -9,6 +9,9 @@ mod body;
 mod connections;
 mod door;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handlers;
 mod live;
 mod metrics;

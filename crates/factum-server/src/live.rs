@@ -22,6 +22,18 @@ mod tickets;
 mod upgrade;
 mod wire;
 
+/// Reads what a client says, for fuzzing.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn parse_client_message(
+    text: &str,
+    lineage: &factum_store::Lineage,
+    options: &LiveOptions,
+) -> Result<(), String> {
+    client::parse(text, lineage, options)
+        .map(drop)
+        .map_err(|refusal| refusal.detail)
+}
+
 pub use self::close::CloseCode;
 pub use self::error::LiveError;
 pub use self::operate::{ConnectionDto, ConnectionListDto, SubscriptionDto, TicketDto};

@@ -62,6 +62,18 @@ const ARROWS: &[(&str, &[&str])] = &[
             "factum-engine",
         ],
     ),
+    (
+        "factum-oracles",
+        &[
+            "factum-model",
+            "factum-query",
+            "factum-store",
+            "factum-store-embedded",
+            "factum-api",
+            "factum-server",
+            "factum-testkit",
+        ],
+    ),
     ("xtask", &["factum-model"]),
 ];
 

@@ -247,6 +247,24 @@ impl Transfer {
     }
 }
 
+/// Splits a body into its lines, for fuzzing.
+#[cfg(feature = "fuzzing")]
+pub(crate) async fn lines_of(body: Body, encoding: &str) -> Result<Vec<Bytes>, String> {
+    let mut headers = axum::http::HeaderMap::new();
+    let encoding = axum::http::HeaderValue::from_str(encoding).map_err(|_| "encoding")?;
+    headers.insert(axum::http::header::CONTENT_ENCODING, encoding);
+    let options = crate::options::ServerOptions::default();
+    let refused = |failure: ApiError| failure.problem.detail;
+    let mut lines = Lines::open(body, &headers, &options, 1 << 20).map_err(refused)?;
+    let mut texts = Vec::new();
+    loop {
+        match lines.next().await.map_err(refused)? {
+            NextLine::Line { text, .. } => texts.push(text),
+            NextLine::Ended => return Ok(texts),
+        }
+    }
+}
+
 fn at_line(mut failure: ApiError, line: u64) -> ApiError {
     failure.problem.line = Some(line);
     failure
