@@ -191,6 +191,13 @@ impl Manifest {
                 return Err(FrameError::Content("number of events"));
             }
         }
+        if let Some(clean) = &self.clean {
+            let head = clean.head.map_or(0, Position::get);
+            let n_events = head.saturating_sub(last.base.get() - 1);
+            if n_events > clean.end.offset / RECORD_HEADER_BYTES as u64 {
+                return Err(FrameError::Content("last position"));
+            }
+        }
         for (segment, next) in closed.iter().zip(self.segments.iter().skip(1)) {
             let n_events = segment.closed.map(|closed| u64::from(closed.n_events));
             if n_events.and_then(|n| segment.base.get().checked_add(n)) != Some(next.base.get()) {
