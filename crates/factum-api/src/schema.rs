@@ -157,6 +157,7 @@ pub enum AppendBodyDto {
 #[schema(as = AppendCondition)]
 pub struct AppendConditionDto {
     /// The events that must not be there.
+    #[schema(value_type = ConditionFilterDto)]
     pub filter: FilterDto,
     /// Looks only at events after this position; the whole log where it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,25 +215,33 @@ pub struct FilterDto {
     /// The type matches one of these: exact, or with `*` for one segment and a final `>` for the
     /// rest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<TypePatternDto>)]
     pub event_types: Vec<String>,
     /// The aggregate type is one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<AggregateTypeDto>)]
     pub aggregate_types: Vec<String>,
     /// The aggregate id is one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<AggregateIdDto>)]
     pub aggregate_ids: Vec<String>,
     /// The stream is one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<StreamNameDto>,
     /// The event id is one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<EventIdDto>)]
     pub ids: Vec<String>,
     /// The event has all of these tags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// The event belongs to this conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"
+    )]
     pub correlation_id: Option<String>,
     /// The event was caused by this one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -251,6 +260,88 @@ pub struct FilterDto {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(no_recursion)]
     pub any_of: Vec<Self>,
+}
+
+/// Which events an append condition is about: what an index answers, so no time ranges.
+#[derive(Debug, ToSchema)]
+#[schema(as = ConditionFilter, rename_all = "camelCase")]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes a body in the document")]
+pub struct ConditionFilterDto {
+    /// The type matches one of these: exact, or with `*` for one segment and a final `>` for the
+    /// rest.
+    #[schema(required = false)]
+    event_types: Vec<TypePatternDto>,
+    /// The aggregate type is one of these.
+    #[schema(required = false)]
+    aggregate_types: Vec<AggregateTypeDto>,
+    /// The aggregate id is one of these.
+    #[schema(required = false)]
+    aggregate_ids: Vec<AggregateIdDto>,
+    /// The stream is one of these.
+    #[schema(required = false)]
+    streams: Vec<StreamNameDto>,
+    /// The event id is one of these.
+    #[schema(required = false)]
+    ids: Vec<EventIdDto>,
+    /// The event has all of these tags.
+    #[schema(required = false)]
+    tags: Vec<String>,
+    /// The event belongs to this conversation.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"
+    )]
+    correlation_id: Option<String>,
+    /// The event was caused by this one.
+    #[schema(format = "uuid")]
+    causation_id: Option<String>,
+    /// The event was caused by this user.
+    user_id: Option<String>,
+    /// At least one of these holds too.
+    #[schema(no_recursion, required = false)]
+    any_of: Vec<Self>,
+}
+
+/// An event type, or a pattern: `*` for one segment, a final `>` for the rest.
+#[derive(Debug, ToSchema)]
+#[schema(as = TypePattern, min_length = 1, max_length = 100, pattern = r"^(>|([A-Za-z0-9_-]+|\*)(\.([A-Za-z0-9_-]+|\*))*(\.>)?)$")]
+#[expect(dead_code, reason = "describes a text in the document")]
+pub struct TypePatternDto(String);
+
+/// The kind of an aggregate.
+#[derive(Debug, ToSchema)]
+#[schema(as = AggregateType, min_length = 1, max_length = 50, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
+#[expect(dead_code, reason = "describes a text in the document")]
+pub struct AggregateTypeDto(String);
+
+/// The id of an aggregate.
+#[derive(Debug, ToSchema)]
+#[schema(as = AggregateId, min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
+#[expect(dead_code, reason = "describes a text in the document")]
+pub struct AggregateIdDto(String);
+
+/// The id of an event.
+#[derive(Debug, ToSchema)]
+#[schema(as = EventId, format = "uuid")]
+#[expect(dead_code, reason = "describes a text in the document")]
+pub struct EventIdDto(String);
+
+/// One message of a Server-Sent Events stream.
+#[derive(Debug, ToSchema)]
+#[schema(as = ServerSentEvent)]
+#[expect(dead_code, reason = "describes a stream in the document")]
+pub struct ServerSentEventDto {
+    /// `event`, `caught_up`, `heartbeat` or `error`; absent on the first message, which gives the
+    /// place where the stream starts.
+    event: Option<String>,
+    /// The cursor after this message: what `Last-Event-ID` sends back.
+    id: Option<String>,
+    /// The event as JSON, or what there is to say of the stream.
+    data: Option<String>,
+    /// How long to wait before connecting again.
+    retry: Option<u64>,
 }
 
 /// Which way a read walks.

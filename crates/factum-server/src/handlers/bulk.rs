@@ -33,7 +33,7 @@ use crate::state::AppState;
     path = "/v1/events/bulk",
     tag = "append",
     operation_id = "appendBulk",
-    params(("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or nothing.")),
+    params(("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or nothing.", pattern = "^(gzip|zstd|identity)$")),
     request_body(content = NewEventDto, content_type = "application/x-ndjson"),
     responses((status = 200, description = "A receipt a chunk.", body = ChunkReceiptDto, content_type = "application/x-ndjson"))
 )]

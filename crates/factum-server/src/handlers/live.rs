@@ -54,10 +54,10 @@ impl From<LiveError> for ApiError {
         ("correlationId" = Option<String>, Query, description = "The conversation.", pattern = r"^[^\x00-\x1f\x7f-\x9f]{1,128}$"),
         ("userId" = Option<String>, Query, description = "The user."),
         ("after" = Option<String>, Query, description = "A cursor, or the number of a position."),
-        ("start" = Option<String>, Query, description = "`beginning` or `end`, which is the default."),
+        ("start" = Option<String>, Query, description = "`beginning` or `end`, which is the default.", pattern = "^(beginning|end)$"),
         ("Last-Event-ID" = Option<String>, Header, description = "The last id that the client saw."),
     ),
-    responses((status = 200, description = "The events.", body = String, content_type = "text/event-stream"))
+    responses((status = 200, description = "The events.", body = factum_api::ServerSentEventDto, content_type = "text/event-stream"))
 )]
 pub(crate) async fn event_source(
     State(state): State<AppState>,
