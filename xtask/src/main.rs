@@ -13,6 +13,7 @@ mod coverage;
 mod errors;
 mod licences;
 mod metadata;
+mod openapi;
 mod run;
 mod test;
 mod tidy;
@@ -28,6 +29,8 @@ usage: cargo xtask TASK
   ci                 what CI runs: fmt, clippy, tests, doctests, licences, tidy, generated pages
   tidy               checks that no other tool makes: arrows between crates, sizes, pages, words
   codegen [--check]  write the generated pages, or tell whether they are up to date
+  crash [ROUNDS]     kill the server again and again under load, 500 times unless told otherwise
+  openapi            ask the server whatever its OpenAPI document allows, and what it does not
   coverage           line coverage of each crate (needs llvm-profdata and llvm-cov)
 ";
 
@@ -40,6 +43,9 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::tidy(),
         ["codegen"] => codegen::write(),
         ["codegen", "--check"] => codegen::check(),
+        ["crash"] => test::crash("500"),
+        ["crash", rounds] => test::crash(rounds),
+        ["openapi"] => openapi::openapi(),
         ["coverage"] => coverage::coverage(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -28,6 +28,25 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Runs a program with one more variable in its environment; see [`run`].
+pub(crate) fn run_with(
+    name: &str,
+    value: &str,
+    program: &str,
+    arguments: &[&str],
+) -> anyhow::Result<()> {
+    println!("\n$ {name}={value} {program} {}", arguments.join(" "));
+    let status = Command::new(program)
+        .args(arguments)
+        .env(name, value)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("{program} could not be started"))?;
+    ensure!(status.success(), "{program} failed: {status}");
+    Ok(())
+}
+
 /// Returns what a program prints, or `None` when it fails or is not there.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
-use crate::run::{has, output, run};
-use crate::{codegen, licences, tidy};
+use anyhow::Context as _;
+
+use crate::run::{has, output, run, run_with};
+use crate::{codegen, licences, openapi, tidy};
 
 /// Installs what the tests need, where that is possible, and runs them all.
 pub(crate) fn test() -> anyhow::Result<()> {
@@ -55,8 +57,30 @@ fn static_checks() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Kills the server again and again under load; see `crates/factum/tests/torture/`.
+pub(crate) fn crash(rounds: &str) -> anyhow::Result<()> {
+    let rounds: u64 = rounds.parse().context("the number of rounds")?;
+    let arguments = [
+        "test",
+        "--package",
+        "factum",
+        "--test",
+        "torture",
+        "crash",
+        "--",
+        "--nocapture",
+    ];
+    run_with(
+        "FACTUM_CRASH_ROUNDS",
+        &rounds.to_string(),
+        "cargo",
+        &arguments,
+    )
+}
+
 fn dynamic_checks() -> anyhow::Result<()> {
     run("cargo", &["test", "--workspace", "--doc", "--quiet"])?;
+    openapi::openapi_if_possible()?;
     if has("cargo", &["nextest", "--version"]) {
         run(
             "cargo",
