@@ -27,6 +27,8 @@ use super::options::LiveOptions;
 
 /// The longest name of a subscription, in bytes.
 const SUBSCRIPTION_ID_BYTES_MAX: usize = 128;
+/// How much of the cause is told of a message that is not understood.
+const CAUSE_CHARS_MAX: usize = 300;
 
 /// A message of a client, checked.
 #[derive(Debug)]
@@ -212,9 +214,11 @@ pub(crate) fn parse(
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
     serde_json::from_str(text).map_err(|error| {
+        // It may name what the client sent, however long that is.
+        let cause: String = error.to_string().chars().take(CAUSE_CHARS_MAX).collect();
         Refusal::new(
             ErrorCode::InvalidRequest,
-            format!("the message is not understood: {error}"),
+            format!("the message is not understood: {cause}"),
         )
     })
 }
@@ -374,4 +378,30 @@ fn heartbeat_of(wanted: &SubscribeOptions, options: &LiveOptions) -> Result<Dura
         ));
     }
     Ok(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use factum_store::{LineageId, StoreId};
+
+    use super::*;
+
+    /// An unknown field of any length came back whole in the refusal.
+    #[test]
+    fn a_refusal_does_not_give_back_what_was_sent_at_length() {
+        let lineage = Lineage {
+            store_id: StoreId([1; 16]),
+            current: LineageId(1),
+            earlier: Vec::new(),
+        };
+        let field = "x".repeat(10_000);
+        let text = format!(r#"{{"type":"ping","{field}":1}}"#);
+        let refusal = parse(&text, &lineage, &LiveOptions::default()).unwrap_err();
+        assert!(
+            refusal
+                .detail
+                .starts_with("the message is not understood: unknown field `xxx")
+        );
+        assert!(refusal.detail.len() < 400);
+    }
 }
