@@ -1,5 +1,6 @@
 //! Connections: accepted within bounds, served, and ended in good order.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::Request;
+use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::patient::Patient;
+use crate::shortcut::Shortcut;
 use crate::state::AppState;
 
 /// How long to wait after the system refused to give out a connection, as when there are too
@@ -44,6 +46,7 @@ pub(crate) struct Connections {
 /// What every connection is served with.
 struct Serving {
     router: Router,
+    shortcut: Option<Shortcut>,
     tls: Option<TlsAcceptor>,
     state: AppState,
     http: Builder<TokioExecutor>,
@@ -70,6 +73,7 @@ impl Connections {
             .keep_alive_interval(Some(state.options.header_time_max));
         let serving = Serving {
             router,
+            shortcut: Shortcut::new(&state),
             tls,
             http,
             ending: state.shutdown.clone(),
@@ -164,7 +168,11 @@ impl Drop for Open {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Serving {
-    async fn connection(&self, stream: TcpStream, client: SocketAddr) -> Result<(), BoxError> {
+    async fn connection(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        client: SocketAddr,
+    ) -> Result<(), BoxError> {
         // Answers are small and awaited; waiting to fill a packet would only delay them.
         stream.set_nodelay(true)?;
         let options = &self.state.options;
@@ -178,15 +186,29 @@ impl Serving {
         }
     }
 
+    async fn answer(
+        self: Arc<Self>,
+        mut request: Request<Body>,
+        client: SocketAddr,
+    ) -> Result<Response<Body>, Infallible> {
+        if let Some(shortcut) = self
+            .shortcut
+            .as_ref()
+            .filter(|_| Shortcut::serves(&request))
+        {
+            return Ok(shortcut.answer(request).await);
+        }
+        request.extensions_mut().insert(ConnectInfo(client));
+        self.router.clone().oneshot(request).await
+    }
+
     async fn http(
-        &self,
+        self: &Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         client: SocketAddr,
     ) -> Result<(), BoxError> {
         let service = service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(client));
-            self.router.clone().oneshot(request)
+            Arc::clone(self).answer(request.map(Body::new), client)
         });
         let connection = self
             .http

@@ -34,14 +34,23 @@ pub(crate) struct Door {
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Lets a request through to its handler, and its answer out.
+/// Lets a request through to the handler that the router found, and its answer out.
 pub(crate) async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    through(&door, request, |request| next.run(request)).await
+}
+
+/// Lets a request through to a handler, and its answer out.
+pub(crate) async fn through<F: Future<Output = Response>>(
+    door: &Door,
+    request: Request,
+    handler: impl FnOnce(Request) -> F,
+) -> Response {
     let started = Instant::now();
     let state = &door.state;
     let counters = state.metrics.routes.get(door.index);
     let in_flight = counters.map(crate::metrics::RouteMetrics::begin);
     let request_id = request_id(request.headers());
-    let mut response = match answer(&door, request, next).await {
+    let mut response = match answer(door, request, handler).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     };
@@ -57,12 +66,16 @@ pub(crate) async fn pass(State(door): State<Arc<Door>>, request: Request, next: 
     response
 }
 
-async fn answer(door: &Door, mut request: Request, next: Next) -> Result<Response, ApiError> {
+async fn answer<F: Future<Output = Response>>(
+    door: &Door,
+    mut request: Request,
+    handler: impl FnOnce(Request) -> F,
+) -> Result<Response, ApiError> {
     if let Some(principal) = admit(door, request.headers())? {
         request.extensions_mut().insert(principal);
     }
     let limit = door.time_max();
-    let run = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let run = AssertUnwindSafe(handler(request)).catch_unwind();
     match tokio::time::timeout(limit, run).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(panic)) => {

@@ -19,6 +19,7 @@ mod openapi;
 mod options;
 mod patient;
 mod server;
+mod shortcut;
 mod state;
 mod table;
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::Method;
 use axum::middleware::from_fn_with_state;
 use factum_engine::Scope;
 use factum_model::ErrorCode;
@@ -247,19 +248,31 @@ pub(crate) fn document() -> OpenApi {
     document
 }
 
+impl Row {
+    fn door(&self, state: &AppState, index: usize) -> Door {
+        Door {
+            state: state.clone(),
+            access: self.access,
+            time_limit: self.time_limit,
+            index,
+        }
+    }
+}
+
+/// Makes the door of an endpoint, if there is such an endpoint.
+pub(crate) fn door(state: &AppState, method: &Method, path: &str) -> Option<Door> {
+    let endpoints = rows();
+    let mut numbered = endpoints.iter().enumerate();
+    numbered.find_map(|(index, (row, endpoint))| {
+        let (its_method, its_path) = name_of(endpoint);
+        let meant = its_path == path && its_method.eq_ignore_ascii_case(method.as_str());
+        meant.then(|| row.door(state, index))
+    })
+}
+
 /// Makes the router.
 pub(crate) fn router(state: &AppState) -> Router {
-    let door = |row: &Row, index| {
-        from_fn_with_state(
-            Arc::new(Door {
-                state: state.clone(),
-                access: row.access,
-                time_limit: row.time_limit,
-                index,
-            }),
-            pass,
-        )
-    };
+    let door = |row: &Row, index| from_fn_with_state(Arc::new(row.door(state, index)), pass);
     let endpoints = rows();
     let unmatched_index = endpoints.len();
     let mut router = Router::new();
