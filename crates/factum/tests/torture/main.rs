@@ -1,8 +1,11 @@
 //! What the finished program survives: kills, failing disks, full disks, second processes.
 //!
-//! `FACTUM_CRASH_ROUNDS` sets how often the server is killed (20 by default).
+//! `FACTUM_CRASH_ROUNDS` sets how often the server is killed (20 by default), `FACTUM_TEST_BINARY`
+//! names another build of the program, such as `target/release/factum`.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
     clippy::panic,
     clippy::disallowed_methods,
     reason = "a test that cannot go on fails, and says what it skipped"
@@ -12,3 +15,4 @@ mod client;
 mod crash;
 mod disk;
 mod server;
+mod soak;

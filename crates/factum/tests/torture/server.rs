@@ -35,13 +35,24 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Returns the program under test.
+fn program() -> PathBuf {
+    let other = std::env::var_os("FACTUM_TEST_BINARY").map(PathBuf::from);
+    // Tests run in the directory of their crate, people in the root of the workspace.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    other.map_or_else(
+        || env!("CARGO_BIN_EXE_factum").into(),
+        |other| root.join(other),
+    )
+}
+
 /// Returns a command that serves a directory, behind the words of a tool.
 pub(crate) fn command(tool: &[&str], data: &Path, arguments: &[&str]) -> Command {
-    let program = env!("CARGO_BIN_EXE_factum");
+    let program = program();
     let mut command = match tool.split_first() {
         Some((tool, words)) => {
             let mut command = Command::new(tool);
-            command.args(words).arg(program);
+            command.args(words).arg(&program);
             command
         }
         None => Command::new(program),
@@ -94,8 +105,18 @@ impl Server {
     }
 
     pub(crate) fn client(&self) -> Client {
+        Client::new(self.url.strip_prefix("http://").unwrap(), &self.key())
+    }
+
+    /// Returns the key of the administrator.
+    pub(crate) fn key(&self) -> String {
         let key = std::fs::read_to_string(self.data.join("admin.key")).unwrap();
-        Client::new(self.url.strip_prefix("http://").unwrap(), key.trim())
+        key.trim().to_owned()
+    }
+
+    /// Returns the process that serves.
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// Kills the process that serves, as a crash would.
