@@ -207,6 +207,16 @@ const fn words_of(code: ErrorCode) -> Words {
             &["the key lacks the scope that the endpoint asks for"],
             "Use a key with the scope that `detail` names.",
         ),
+        ErrorCode::LastAdminKey => words(
+            409,
+            "The key is the last one that administers the server. It was not revoked.",
+            &[
+                "no other key with the scope admin works: there is none, or it was revoked, or it has expired",
+            ],
+            "Make another admin key first. To revoke it all the same, send `force=true` \
+             (`factum keys revoke --force`); after that only `factum serve --new-admin-key`, on the \
+             machine of the server, makes another.",
+        ),
         ErrorCode::Timeout => words(
             408,
             "The request took longer than its time limit.",

@@ -62,6 +62,38 @@ fn scope(name: &str) -> Result<ScopeDto, InputFault> {
     }
 }
 
+/// Reads the query string of a request to revoke a key: whether the last one may be revoked.
+///
+/// # Errors
+/// [`InputError`] with the name of the parameter.
+pub fn parse_revoke_query(query: &str) -> Result<bool, InputError> {
+    let mut force = None;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let fault = match (name.as_ref(), value.as_ref(), force) {
+            ("force", _, Some(_)) => InputFault::DuplicateField { field: "force" },
+            ("force", "true", None) => {
+                force = Some(true);
+                continue;
+            }
+            ("force", "false", None) => {
+                force = Some(false);
+                continue;
+            }
+            ("force", other, None) => InputFault::Value {
+                expected: "\"true\" or \"false\"",
+                found: excerpt(other),
+            },
+            (other, ..) => InputFault::UnknownField {
+                field: excerpt(other),
+                of: "the query string",
+                nearest: Some("force"),
+            },
+        };
+        return Err(InputError::of_parameter(&name, fault));
+    }
+    Ok(force.unwrap_or_default())
+}
+
 /// Reads the body of a request for a backup: where it goes.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ mod schema;
 pub use crate::envelope::{AppendInput, ConditionInput, InputLimits, parse_append, parse_line};
 pub use crate::filter::parse_filter;
 pub use crate::input::{InputError, InputFault, Place};
-pub use crate::key::{NewKeyInput, parse_backup, parse_new_key};
+pub use crate::key::{NewKeyInput, parse_backup, parse_new_key, parse_revoke_query};
 pub use crate::log_query::{
     LIMIT_DEFAULT, LIMIT_MAX, LogQuery, ReadDirection, StreamQuery, parse_log_query,
     parse_query_body, parse_stream_query,

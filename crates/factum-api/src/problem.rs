@@ -141,6 +141,7 @@ pub const fn status_of(code: ErrorCode) -> u16 {
         ErrorCode::VersionConflict
         | ErrorCode::ConditionFailed
         | ErrorCode::DuplicateEvent
+        | ErrorCode::LastAdminKey
         | ErrorCode::AmbiguousAggregate => 409,
         ErrorCode::LostHistory => 410,
         ErrorCode::LimitExceeded => 413,
@@ -184,6 +185,7 @@ pub const fn title_of(code: ErrorCode) -> &'static str {
         ErrorCode::LostHistory => "The history behind the cursor was cut off",
         ErrorCode::Unauthenticated => "Valid credentials are missing",
         ErrorCode::Forbidden => "The credentials do not allow this",
+        ErrorCode::LastAdminKey => "The key is the last one of its kind",
         ErrorCode::Timeout => "The request took too long",
         ErrorCode::RateLimited => "Too many at once",
         ErrorCode::MethodNotAllowed => "The method is not known here",

@@ -283,6 +283,12 @@ pub enum KeyError {
         /// The id as it came, cut to 64 characters.
         id: String,
     },
+    /// The key is the last one with the scope admin that works.
+    #[error("key {id} is the last one with the scope admin")]
+    LastAdmin {
+        /// The key.
+        id: String,
+    },
     /// The operating system gave no random bytes.
     #[error("no random bytes to make a key of")]
     Random,
@@ -301,10 +307,21 @@ impl KeyError {
         match self {
             Self::Invalid { .. } => ErrorCode::InvalidRequest,
             Self::NotFound { .. } => ErrorCode::NotFound,
+            Self::LastAdmin { .. } => ErrorCode::LastAdminKey,
             Self::Random | Self::Internal(_) => ErrorCode::Internal,
             Self::Engine(error) => error.code(),
         }
     }
+}
+
+/// What revoking a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Revocation {
+    /// It leaves a key that administers the server.
+    #[default]
+    Careful,
+    /// It may revoke the last key that administers the server.
+    Forced,
 }
 
 /// Knows the keys of a store: a port, so that a door needs not know how keys are kept.
@@ -330,13 +347,15 @@ pub trait KeyRing: Send + Sync + fmt::Debug + 'static {
     fn list(&self) -> Vec<KeyInfo>;
 
     /// Revokes a key. When this returns it no longer works, and connections that were opened
-    /// with it have been told. Revoking a revoked key changes nothing.
+    /// with it have been told. Revoking a revoked key changes nothing. Of several that are revoked
+    /// at once through one ring, one that administers the server is left unless that is forced.
     ///
     /// # Errors
     /// See [`KeyError`].
     fn revoke<'a>(
         &'a self,
         id: &'a str,
+        revocation: Revocation,
         by: &'a Principal,
     ) -> BoxFuture<'a, Result<KeyInfo, KeyError>>;
 }

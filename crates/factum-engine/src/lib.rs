@@ -36,7 +36,7 @@ mod live;
 
 pub use crate::access::{
     AuthenticationError, CreatedKey, Identity, KeyError, KeyInfo, KeyRing, NewKey, Principal,
-    Scope, Scopes,
+    Revocation, Scope, Scopes,
 };
 pub use crate::engine::{Engine, EngineOptions};
 pub use crate::error::EngineError;

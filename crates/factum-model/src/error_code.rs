@@ -82,6 +82,8 @@ codes! {
     Unauthenticated = "unauthenticated", retryable false;
     /// The credentials do not allow this.
     Forbidden = "forbidden", retryable false;
+    /// The key is the last one that administers the server.
+    LastAdminKey = "last_admin_key", retryable false;
     /// The request took longer than its time limit.
     Timeout = "timeout", retryable true;
     /// Too many requests, connections or subscriptions.

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use factum_engine::{
     AuthenticationError, CreatedKey, Engine, EngineError, Identity, KeyError, KeyInfo, KeyRing,
-    LiveRead, LiveStart, LiveStep, NewKey, Principal, Scope, Scopes,
+    LiveRead, LiveStart, LiveStep, NewKey, Principal, Revocation, Scope, Scopes,
 };
 use factum_model::{ErrorCode, ExpectedVersion, NewEvent, Position, RecordedEvent, Timestamp};
 use factum_query::Filter;
@@ -74,7 +74,20 @@ struct Entry {
     info: KeyInfo,
     identity: Arc<Identity>,
     hash: SecretHash,
+    /// This node is recording that it is revoked.
+    being_revoked: bool,
     ended: watch::Sender<bool>,
+}
+
+impl Entry {
+    /// Tells whether the key administers the server, and goes on doing so.
+    fn administers(&self, now: Timestamp) -> bool {
+        let info = &self.info;
+        info.scopes.allows(Scope::Admin)
+            && info.revoked_at.is_none()
+            && !self.being_revoked
+            && info.expires_at.is_none_or(|at| now < at)
+    }
 }
 
 impl std::fmt::Debug for ApiKeys {
@@ -121,12 +134,8 @@ impl ApiKeys {
     /// [`KeysError::Key`] when it cannot be made durable.
     pub async fn ensure_admin(&self, name: &str) -> Result<Option<CreatedKey>, KeysError> {
         let now = self.inner.engine.clock().now();
-        let works = |key: &KeyInfo| {
-            key.scopes.allows(Scope::Admin)
-                && key.revoked_at.is_none()
-                && key.expires_at.is_none_or(|at| now < at)
-        };
-        if self.list().iter().any(works) {
+        let is_there = self.read().keys.values().any(|key| key.administers(now));
+        if is_there {
             return Ok(None);
         }
         let key = NewKey {
@@ -216,23 +225,29 @@ impl ApiKeys {
         })
     }
 
-    async fn revoke_as(&self, id: &str, by: &str) -> Result<KeyInfo, KeyError> {
-        let known = self.read().keys.get(id).map(|entry| entry.info.clone());
-        let not_found = || KeyError::NotFound {
-            id: id.chars().take(64).collect(),
-        };
-        let info = known.ok_or_else(not_found)?;
+    async fn revoke_as(
+        &self,
+        id: &str,
+        revocation: Revocation,
+        by: &str,
+    ) -> Result<KeyInfo, KeyError> {
+        let event = record::revoked(id, by).map_err(unwritable)?;
+        let now = self.inner.engine.clock().now();
+        let info = self.write().begin_revocation(id, revocation, now)?;
         if info.revoked_at.is_some() {
             return Ok(info);
         }
-        let event = record::revoked(id, by).map_err(unwritable)?;
+        // Also if recording fails, or is given up, the key is no longer being revoked.
+        let _begun = BeingRevoked { ring: self, id };
         let at = self.record(event, ExpectedVersion::Exists).await?;
         self.write().apply(KeyEvent::Revoked {
             id: id.to_owned(),
             at,
         });
-        let revoked = self.read().keys.get(id).map(|entry| entry.info.clone());
-        revoked.ok_or_else(not_found)
+        Ok(KeyInfo {
+            revoked_at: Some(at),
+            ..info
+        })
     }
 
     /// Appends an event of a key and returns when it was recorded.
@@ -259,7 +274,46 @@ impl ApiKeys {
     }
 }
 
+/// A key that is being revoked, until this is dropped.
+struct BeingRevoked<'a> {
+    ring: &'a ApiKeys,
+    id: &'a str,
+}
+
+impl Drop for BeingRevoked<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.ring.write().keys.get_mut(self.id) {
+            entry.being_revoked = false;
+        }
+    }
+}
+
 impl Ring {
+    /// Notes that a key is being revoked, if it may be and is not revoked already.
+    fn begin_revocation(
+        &mut self,
+        id: &str,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Result<KeyInfo, KeyError> {
+        let others_administer = || {
+            let mut others = self.keys.iter().filter(|(other, _)| *other != id);
+            others.any(|(_, entry)| entry.administers(now))
+        };
+        let entry = self.keys.get(id).ok_or_else(|| KeyError::NotFound {
+            id: id.chars().take(64).collect(),
+        })?;
+        let careful = revocation == Revocation::Careful;
+        if careful && entry.administers(now) && !others_administer() {
+            return Err(KeyError::LastAdmin { id: id.to_owned() });
+        }
+        let info = entry.info.clone();
+        if let Some(entry) = self.keys.get_mut(id) {
+            entry.being_revoked = info.revoked_at.is_none();
+        }
+        Ok(info)
+    }
+
     /// Takes over what an event says. Taking it over twice changes nothing, since an act of this
     /// node comes round again through the log.
     fn apply(&mut self, event: KeyEvent) {
@@ -276,6 +330,7 @@ impl Ring {
                     info,
                     identity,
                     hash,
+                    being_revoked: false,
                     ended: watch::Sender::new(false),
                 });
             }
@@ -330,9 +385,10 @@ impl KeyRing for ApiKeys {
     fn revoke<'a>(
         &'a self,
         id: &'a str,
+        revocation: Revocation,
         by: &'a Principal,
     ) -> BoxFuture<'a, Result<KeyInfo, KeyError>> {
-        Box::pin(self.revoke_as(id, by.name()))
+        Box::pin(self.revoke_as(id, revocation, by.name()))
     }
 }
 

@@ -18,6 +18,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::error::ApiError;
+use crate::metrics::RouteMetrics;
 use crate::options::Authentication;
 use crate::state::AppState;
 use crate::table::{Access, TimeLimit};
@@ -33,6 +34,8 @@ pub(crate) struct Door {
 }
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Lets a request through to the handler that the router found, and its answer out.
 pub(crate) async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
@@ -48,22 +51,65 @@ pub(crate) async fn through<F: Future<Output = Response>>(
     let started = Instant::now();
     let state = &door.state;
     let counters = state.metrics.routes.get(door.index);
-    let in_flight = counters.map(crate::metrics::RouteMetrics::begin);
-    let request_id = request_id(request.headers());
+    let in_flight = counters.map(RouteMetrics::begin);
+    let marks = Marks::of(request.headers());
     let mut response = match answer(door, request, handler).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        log(&error, &request_id, counters.map(|_| door.index));
-        response = error.render(request_id.to_str().unwrap_or_default());
+        log(&error, &marks, counters);
+        response = error.render(marks.request_id());
     }
-    finish(&mut response, request_id, state.options.tls.is_some());
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    log_answer(&marks, counters, status, took);
+    finish(&mut response, marks.request_id, state.options.tls.is_some());
     drop(in_flight);
     if let Some(counters) = counters {
-        counters.end(response.status().as_u16(), started.elapsed());
+        counters.end(status, took);
     }
     response
+}
+
+/// By what a request is found again, here and in the logs of others.
+struct Marks {
+    request_id: HeaderValue,
+    /// As the client names the whole conversation.
+    correlation_id: Option<HeaderValue>,
+    /// The trace that the request is part of, and the span that made it, as W3C Trace Context
+    /// writes them.
+    traceparent: Option<HeaderValue>,
+}
+
+impl Marks {
+    fn of(headers: &HeaderMap) -> Self {
+        let given = |name, is_sound: fn(&[u8]) -> bool| {
+            let value: Option<&HeaderValue> = headers.get(name);
+            value.filter(|value| is_sound(value.as_bytes())).cloned()
+        };
+        Self {
+            request_id: request_id(headers),
+            correlation_id: given(&X_CORRELATION_ID, is_plain),
+            traceparent: given(&TRACEPARENT, is_traceparent),
+        }
+    }
+
+    fn request_id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+
+    fn correlation_id(&self) -> Option<&str> {
+        self.correlation_id.as_ref()?.to_str().ok()
+    }
+
+    fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_ref()?.to_str().ok()
+    }
+
+    /// Returns the part of the trace context that all its spans share.
+    fn trace_id(&self) -> Option<&str> {
+        self.traceparent()?.get(3..35)
+    }
 }
 
 async fn answer<F: Future<Output = Response>>(
@@ -154,14 +200,37 @@ fn authenticate(state: &AppState, presented: &HeaderValue) -> Result<Principal, 
 /// The request's own id, or one that this process has not used.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    if let Some(given) = headers.get(&X_REQUEST_ID) {
-        let bytes = given.as_bytes();
-        let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'"' && *byte != b'\\';
-        if (1..=128).contains(&bytes.len()) && bytes.iter().all(plain) {
-            return given.clone();
-        }
+    if let Some(given) = headers.get(&X_REQUEST_ID)
+        && is_plain(given.as_bytes())
+    {
+        return given.clone();
     }
     HeaderValue::from(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Tells whether an id of a client may stand in a log and in an answer.
+fn is_plain(id: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'"' && *byte != b'\\';
+    (1..=128).contains(&id.len()) && id.iter().all(plain)
+}
+
+/// Tells whether this is a `traceparent`: version, trace id, span id and flags, in hexadecimal. A
+/// later version may have more behind them.
+fn is_traceparent(text: &[u8]) -> bool {
+    let hexadecimal = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let parts: Vec<&[u8]> = text.splitn(5, |byte| *byte == b'-').collect();
+    let [version, trace, span, flags, rest @ ..] = parts.as_slice() else {
+        return false;
+    };
+    let lengths = [(version, 2), (trace, 32), (span, 16), (flags, 2)];
+    let well_formed = lengths
+        .iter()
+        .all(|(part, length)| part.len() == *length && part.iter().all(hexadecimal));
+    let names_both = [trace, span]
+        .iter()
+        .all(|part| part.iter().any(|byte| *byte != b'0'));
+    let known = *version == b"00" && rest.is_empty();
+    well_formed && names_both && (known || !matches!(*version, b"00" | b"ff")) && text.len() <= 128
 }
 
 fn finish(response: &mut Response, request_id: HeaderValue, tls: bool) {
@@ -185,32 +254,49 @@ fn finish(response: &mut Response, request_id: HeaderValue, tls: bool) {
     }
 }
 
-fn log(error: &ApiError, request_id: &HeaderValue, route: Option<usize>) {
+/// Logs a failure, where it is handled.
+fn log(error: &ApiError, marks: &Marks, route: Option<&RouteMetrics>) {
     let problem = &error.problem;
-    let request_id = request_id.to_str().unwrap_or_default();
     let cause = error
         .cause
         .as_deref()
         .map(|cause| cause as &dyn std::error::Error);
-    if problem.status >= 500 {
-        tracing::error!(
-            request_id,
-            route,
-            code = problem.code,
-            detail = problem.detail,
-            error = cause,
-            "a request failed"
-        );
-    } else {
-        tracing::debug!(
-            request_id,
-            route,
-            code = problem.code,
-            detail = problem.detail,
-            error = cause,
-            "a request was refused"
-        );
+    macro_rules! record {
+        ($level:ident, $words:literal) => {
+            tracing::$level!(
+                request_id = marks.request_id(),
+                correlation_id = marks.correlation_id(),
+                trace_id = marks.trace_id(),
+                traceparent = marks.traceparent(),
+                method = route.map(RouteMetrics::method),
+                route = route.map(RouteMetrics::route),
+                code = problem.code,
+                detail = problem.detail,
+                error = cause,
+                $words
+            )
+        };
     }
+    if problem.status >= 500 {
+        record!(error, "a request failed");
+    } else {
+        record!(debug, "a request was refused");
+    }
+}
+
+/// Logs that a request was answered, for those who want to see each.
+fn log_answer(marks: &Marks, route: Option<&RouteMetrics>, status: u16, took: Duration) {
+    tracing::debug!(
+        request_id = marks.request_id(),
+        correlation_id = marks.correlation_id(),
+        trace_id = marks.trace_id(),
+        traceparent = marks.traceparent(),
+        method = route.map(RouteMetrics::method),
+        route = route.map(RouteMetrics::route),
+        status,
+        took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        "a request was answered"
+    );
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -221,4 +307,24 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without words".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traceparent_is_taken_as_its_standard_says() {
+        let check = |text: &str, expected| assert_eq!(is_traceparent(text.as_bytes()), expected);
+        let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        check(&format!("00-{trace}-{span}-01"), true);
+        check(&format!("01-{trace}-{span}-01-more"), true);
+        check(&format!("00-{trace}-{span}-01-more"), false);
+        check(&format!("ff-{trace}-{span}-01"), false);
+        check(&format!("00-{}-{span}-01", "0".repeat(32)), false);
+        check(&format!("00-{trace}-{}-01", "0".repeat(16)), false);
+        check(&format!("00-{}-{span}-01", trace.to_uppercase()), false);
+        check(&format!("00-{trace}-{span}"), false);
+        check("", false);
+    }
 }

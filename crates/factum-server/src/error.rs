@@ -237,7 +237,9 @@ impl From<KeyError> for ApiError {
                 failure.problem.pointer = Some(format!("/{field}"));
                 failure
             }
-            KeyError::NotFound { .. } => Self::new(code, error.to_string()),
+            KeyError::NotFound { .. } | KeyError::LastAdmin { .. } => {
+                Self::new(code, error.to_string())
+            }
             KeyError::Random | KeyError::Internal(_) => {
                 Self::hidden(code, "the key could not be made", error)
             }

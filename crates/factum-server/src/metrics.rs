@@ -51,6 +51,14 @@ impl RouteMetrics {
         }
     }
 
+    pub(crate) fn method(&self) -> &str {
+        &self.method
+    }
+
+    pub(crate) fn route(&self) -> &str {
+        &self.route
+    }
+
     pub(crate) fn begin(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(self)
@@ -154,17 +162,17 @@ impl Metrics {
                 &self.connections_refused_total,
             ),
             (
-                "append_events_total",
+                "http_events_appended_total",
                 "Events appended over HTTP.",
                 &self.events_appended_total,
             ),
             (
-                "append_deduplicated_total",
+                "http_events_deduplicated_total",
                 "Events that were there already.",
                 &self.events_deduplicated_total,
             ),
             (
-                "read_events_total",
+                "http_events_read_total",
                 "Events read over HTTP.",
                 &self.events_read_total,
             ),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::handler::Handler as _;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
 use factum_engine::Scope;
@@ -144,7 +145,30 @@ const KEY_CODES: &[ErrorCode] = &[
     ErrorCode::LimitExceeded,
     ErrorCode::NotFound,
     ErrorCode::UnsupportedMediaType,
+    ErrorCode::ReadOnly,
+    ErrorCode::OutcomeUnknown,
     ErrorCode::Overloaded,
+    ErrorCode::StorageFull,
+    ErrorCode::StoreFailed,
+];
+
+const MAINTENANCE_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::LimitExceeded,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::Overloaded,
+    ErrorCode::Corrupt,
+];
+
+const REVOKE_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::NotFound,
+    ErrorCode::LastAdminKey,
+    ErrorCode::ReadOnly,
+    ErrorCode::OutcomeUnknown,
+    ErrorCode::Overloaded,
+    ErrorCode::StorageFull,
+    ErrorCode::StoreFailed,
 ];
 
 const STREAM_CODES: &[ErrorCode] = &[
@@ -198,9 +222,9 @@ pub(crate) fn rows() -> Vec<Endpoint> {
         (with(Admin, STREAM_CODES), routes!(live::close)),
         (with(Admin, KEY_CODES), routes!(keys::create)),
         (with(Admin, &[]), routes!(keys::list)),
-        (with(Admin, KEY_CODES), routes!(keys::revoke)),
-        (slow(with(Admin, KEY_CODES)), routes!(admin::verify)),
-        (slow(with(Admin, KEY_CODES)), routes!(admin::backup)),
+        (with(Admin, REVOKE_CODES), routes!(keys::revoke)),
+        (slow(with(Admin, MAINTENANCE_CODES)), routes!(admin::verify)),
+        (slow(with(Admin, MAINTENANCE_CODES)), routes!(admin::backup)),
         (with(Read, &[]), routes!(health::report)),
         (compressed(with(Read, &[])), routes!(metrics::page)),
         (PUBLIC, routes!(health::alive)),
@@ -289,12 +313,11 @@ pub(crate) fn router(state: &AppState) -> Router {
         });
         router = router.route(&path, endpoint.2);
     }
-    let fallback = Router::new()
-        .fallback(unmatched::not_found)
-        .layer(door(&PUBLIC, unmatched_index));
+    // What is no endpoint goes through a door too: it has an id, headers and a place in the log.
+    let stranger = || door(&PUBLIC, unmatched_index);
     router
-        .method_not_allowed_fallback(unmatched::method_not_allowed)
-        .fallback_service(fallback.with_state(state.clone()))
+        .method_not_allowed_fallback(unmatched::method_not_allowed.layer(stranger()))
+        .fallback(unmatched::not_found.layer(stranger()))
         .with_state(state.clone())
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use factum_engine::{
-    AuthenticationError, Engine, EngineOptions, KeyError, KeyRing as _, NewKey, Principal, Scope,
-    Scopes,
+    AuthenticationError, Engine, EngineOptions, KeyError, KeyRing as _, NewKey, Principal,
+    Revocation, Scope, Scopes,
 };
 use factum_model::{LogicalClock, Timestamp};
 use factum_security::ApiKeys;
@@ -90,7 +90,9 @@ async fn another_ring_over_the_same_store_follows() {
                 Err(_) => tokio::task::yield_now().await,
             }
         };
-        ours.revoke(&made.info.id, &by).await.unwrap();
+        ours.revoke(&made.info.id, Revocation::Careful, &by)
+            .await
+            .unwrap();
         principal.ended(&*clock).await;
         let revoked = theirs.authenticate(&made.secret).unwrap_err();
         assert_eq!(revoked, AuthenticationError::Revoked);
@@ -99,6 +101,41 @@ async fn another_ring_over_the_same_store_follows() {
         followed = theirs.follow() => followed.unwrap(),
         () = check => {}
     }
+}
+
+#[tokio::test]
+async fn the_last_admin_key_is_revoked_by_force_only() {
+    let clock = clock();
+    let keys = ApiKeys::open(engine(&clock)).await.unwrap();
+    let (_lasts, by) = operator();
+    let admin = |expires_at| NewKey {
+        scopes: Scopes::of(&[Scope::Admin]),
+        ..reader(expires_at)
+    };
+    let soon = Timestamp::from_micros(NOW + 1_000_000).unwrap();
+    let [first, second, short] = [None, None, Some(soon)].map(|at| keys.create(admin(at), &by));
+    let [first, second] = [first.await.unwrap(), second.await.unwrap()].map(|key| key.info.id);
+    short.await.unwrap();
+    let careful = |id| keys.revoke(id, Revocation::Careful, &by);
+    careful(&first).await.unwrap();
+    // The one that has expired is none.
+    clock.advance(1_000_000);
+    let error = careful(&second).await.unwrap_err();
+    assert!(matches!(error, KeyError::LastAdmin { .. }), "{error}");
+    let third = keys.create(admin(None), &by).await.unwrap().info.id;
+    let (one, other) = tokio::join!(careful(&second), careful(&third));
+    assert_eq!(
+        [one.is_ok(), other.is_ok()]
+            .iter()
+            .filter(|done| **done)
+            .count(),
+        1
+    );
+    let left = if one.is_ok() { &third } else { &second };
+    let revoked = keys.revoke(left, Revocation::Forced, &by).await.unwrap();
+    assert!(revoked.revoked_at.is_some());
+    // To revoke what is revoked changes nothing.
+    assert_eq!(careful(left).await.unwrap(), revoked);
 }
 
 #[tokio::test]
@@ -117,7 +154,10 @@ async fn what_is_no_key_is_refused() {
         let error = keys.create(wrong, &by).await.unwrap_err();
         assert!(matches!(error, KeyError::Invalid { .. }));
     }
-    let error = keys.revoke("none", &by).await.unwrap_err();
+    let error = keys
+        .revoke("none", Revocation::Careful, &by)
+        .await
+        .unwrap_err();
     assert!(matches!(error, KeyError::NotFound { .. }));
     assert!(keys.list().is_empty());
 }

@@ -1,5 +1,7 @@
 //! The OpenAPI document and the page that shows it, which works without a network.
 
+mod error_pages;
+
 use std::sync::OnceLock;
 
 use axum::extract::RawPathParams;
@@ -7,7 +9,6 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
-use factum_api::{status_of, title_of};
 use factum_model::ErrorCode;
 
 use crate::error::ApiError;
@@ -92,6 +93,8 @@ pub(crate) async fn script() -> Response {
 }
 
 /// Says what an error code means
+///
+/// Its page of the documentation, as Markdown.
 #[utoipa::path(
     get,
     path = "/docs/errors/{code}",
@@ -109,15 +112,6 @@ pub(crate) async fn error_page(
     let wanted = parameter(path, "code")?;
     let known = ErrorCode::ALL.iter().find(|code| code.as_str() == wanted);
     let code = *known.ok_or_else(|| ApiError::not_found("there is no such error code"))?;
-    let retry = if code.is_retryable() {
-        "The same request may succeed later without a change."
-    } else {
-        "The same request will fail again."
-    };
-    let text = format!(
-        "{code}: {}\nHTTP status {}\n{retry}\n",
-        title_of(code),
-        status_of(code)
-    );
+    let text = error_pages::of(code);
     std::future::ready(Ok(typed("text/plain; charset=utf-8", text))).await
 }

@@ -3,10 +3,10 @@
 use axum::Extension;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
-use factum_api::{KeyDto, KeyListDto, NewKeyDto, ScopeDto, parse_new_key};
-use factum_engine::{KeyInfo, NewKey, Scope, Scopes};
+use factum_api::{KeyDto, KeyListDto, NewKeyDto, ScopeDto, parse_new_key, parse_revoke_query};
+use factum_engine::{KeyInfo, NewKey, Revocation, Scope, Scopes};
 
 use crate::body::{expect_type, whole};
 use crate::error::ApiError;
@@ -70,22 +70,32 @@ pub(crate) async fn list(State(state): State<AppState>) -> Result<Response, ApiE
 
 /// Revokes a key
 ///
-/// It no longer works when this is answered, and connections opened with it end.
+/// It no longer works when this is answered, and connections opened with it end. The last key that
+/// administers the server stays unless that is forced.
 #[utoipa::path(
     delete,
     path = "/v1/keys/{id}",
     tag = "keys",
     operation_id = "revokeKey",
-    params(("id" = String, Path, description = "The id of the key.")),
+    params(
+        ("id" = String, Path, description = "The id of the key."),
+        ("force" = Option<bool>, Query, description = "Revoke it even if it is the last that administers the server."),
+    ),
     responses((status = 200, description = "The key.", body = KeyDto))
 )]
 pub(crate) async fn revoke(
     State(state): State<AppState>,
     Extension(principal): Caller,
     path: Result<RawPathParams, RawPathParamsRejection>,
+    uri: Uri,
 ) -> Result<Response, ApiError> {
     let id = parameter(path, "id")?;
-    let revoked = state.keys.revoke(&id, &principal).await?;
+    let revocation = if parse_revoke_query(uri.query().unwrap_or_default())? {
+        Revocation::Forced
+    } else {
+        Revocation::Careful
+    };
+    let revoked = state.keys.revoke(&id, revocation, &principal).await?;
     json(&dto(revoked))
 }
 

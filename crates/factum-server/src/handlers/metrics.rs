@@ -35,7 +35,11 @@ pub(crate) async fn page(State(state): State<AppState>) -> Result<Response, ApiE
         uptime,
     );
     for (name, value) in state.engine.store().metrics().values {
-        page.value(name, "See docs/metrics.md.", value);
+        page.value(
+            name,
+            "Of the store; docs/metrics.md says what it means.",
+            value,
+        );
     }
     let text = typed("text/plain; version=0.0.4; charset=utf-8", page.into_text());
     std::future::ready(Ok(text)).await

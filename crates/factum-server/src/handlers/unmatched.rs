@@ -12,10 +12,9 @@ pub(crate) async fn not_found(request: Request) -> ApiError {
     std::future::ready(ApiError::not_found(format!("there is no endpoint {path}"))).await
 }
 
-/// Answers a method that the endpoint does not know.
-pub(crate) async fn method_not_allowed(method: Method) -> axum::response::Response {
+/// Answers a method that the endpoint does not know. The router adds `Allow`.
+pub(crate) async fn method_not_allowed(method: Method) -> ApiError {
+    let method: String = method.as_str().chars().take(32).collect();
     let detail = format!("the endpoint does not know the method {method}");
-    let error = ApiError::new(ErrorCode::MethodNotAllowed, detail);
-    // No door stands before this one, since the path is an endpoint's; the router adds `Allow`.
-    std::future::ready(error.render("")).await
+    std::future::ready(ApiError::new(ErrorCode::MethodNotAllowed, detail)).await
 }

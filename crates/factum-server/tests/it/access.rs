@@ -1,9 +1,11 @@
 //! Who may call what: every endpoint of the document, with wrong credentials and with none.
 
+use std::collections::BTreeSet;
+
 use factum_engine::{KeyRing as _, Scope};
 use serde_json::Value;
 
-use crate::harness::Harness;
+use crate::harness::{Answer, Harness};
 
 /// Returns method, path and needed scope of every endpoint.
 fn endpoints() -> Vec<(String, String, Option<String>)> {
@@ -110,6 +112,12 @@ async fn a_key_works_until_it_is_revoked() {
         .authenticate(made["secret"].as_str().unwrap())
         .unwrap();
     let path = format!("/v1/keys/{}", made["id"].as_str().unwrap());
+    for query in ["?force=perhaps", "?forced=true", "?force=true&force=true"] {
+        let answer = server
+            .admin("DELETE", &format!("{path}{query}"), &[], "")
+            .await;
+        answer.problem(400, "invalid_request");
+    }
     let revoked = server.admin("DELETE", &path, &[], "").await;
     assert!(revoked.json()["revokedAt"].is_string());
     principal.ended(server.engine.clock()).await;
@@ -124,6 +132,76 @@ async fn a_key_works_until_it_is_revoked() {
         .admin("DELETE", "/v1/keys/none", &[], "")
         .await
         .problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn the_last_admin_key_is_revoked_by_force_only() {
+    let server = Harness::start().await;
+    let list = server.get("/v1/keys").await.json();
+    let path = format!("/v1/keys/{}", list["items"][0]["id"].as_str().unwrap());
+    let refused = server.admin("DELETE", &path, &[], "").await;
+    refused.problem(409, "last_admin_key");
+    assert_eq!(server.get("/v1/keys").await.status, 200);
+    let forced = format!("{path}?force=true");
+    assert_eq!(server.admin("DELETE", &forced, &[], "").await.status, 200);
+    let gone = server.get("/v1/keys").await;
+    gone.problem(401, "unauthenticated");
+}
+
+/// What no endpoint is, and what one is but not with this method: for each path, all methods.
+#[tokio::test]
+async fn strangers_pass_the_same_door_as_all() {
+    let server = Harness::start().await;
+    let table = endpoints();
+    let paths: BTreeSet<&str> = table.iter().map(|(_, path, _)| path.as_str()).collect();
+    let marks = [("x-request-id", "mine-1")];
+    let check = |answer: &Answer, status, code| {
+        let problem = answer.problem(status, code);
+        assert_eq!(problem["requestId"], "mine-1");
+        assert_eq!(answer.header("x-request-id"), "mine-1");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert!(answer.header("content-security-policy").contains("'none'"));
+        problem
+    };
+    let mut n_refused = 0;
+    for path in paths {
+        let known = |method: &str| table.iter().any(|(m, p, _)| p == path && m == method);
+        for method in [
+            "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
+        ] {
+            if known(method) {
+                continue;
+            }
+            n_refused += 1;
+            let answer = server.send(method, path, &marks, "").await;
+            let problem = check(&answer, 405, "method_not_allowed");
+            assert!(problem["detail"].as_str().unwrap().contains(method));
+            let allow: BTreeSet<&str> = answer.header("allow").split(',').collect();
+            let mut expected: BTreeSet<&str> = table
+                .iter()
+                .filter(|(_, p, _)| p == path)
+                .map(|(method, ..)| method.as_str())
+                .collect();
+            if expected.contains("GET") {
+                expected.insert("HEAD");
+            }
+            assert_eq!(allow, expected, "{method} {path}");
+        }
+        let stranger = format!("{path}/and/more");
+        check(
+            &server.send("GET", &stranger, &marks, "").await,
+            404,
+            "not_found",
+        );
+    }
+    assert!(n_refused > 100);
+    let metrics = server.get("/metrics").await;
+    let page = String::from_utf8_lossy(&metrics.body).into_owned();
+    let counted = "route=\"unmatched\",status=\"4xx\"} ";
+    let line = page.lines().find(|line| line.contains(counted)).unwrap();
+    let n: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(n > n_refused);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use factum_engine::{KeyRing as _, NewKey, Principal, Scope, Scopes};
+use factum_engine::{KeyRing as _, NewKey, Principal, Revocation, Scope, Scopes};
 use futures_util::SinkExt as _;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -158,7 +158,11 @@ async fn a_connection_ends_with_its_key() {
     ws.next_of("caught_up").await;
     let principal = server.keys.authenticate(&revoked).unwrap();
     let id = principal.identity().key_id.clone().unwrap();
-    server.keys.revoke(&id, &by).await.unwrap();
+    server
+        .keys
+        .revoke(&id, Revocation::Careful, &by)
+        .await
+        .unwrap();
     assert_eq!(ws.closed().await, (4001, "the key was revoked".to_owned()));
 }
 

@@ -30,8 +30,8 @@ async fn metrics_count_what_happened() {
     let page = server.get("/metrics").await;
     let text = String::from_utf8(page.body.to_vec()).unwrap();
     let has = |line: &str| assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-    has("factum_append_events_total 3");
-    has("factum_read_events_total 4");
+    has("factum_http_events_appended_total 3");
+    has("factum_http_events_read_total 4");
     has("factum_http_requests_total{method=\"POST\",route=\"/v1/events\",status=\"2xx\"} 1");
     has("factum_store_head_position 4");
     let name_of = |line: &str| line.split(['{', ' ']).next().unwrap().to_owned();
@@ -115,6 +115,8 @@ async fn the_reference_page_needs_no_network() {
         .send("GET", "/docs/errors/version_conflict", &[], "")
         .await;
     assert_eq!(error.status, 200);
+    let page = include_str!("../../../../docs/errors/version_conflict.md");
+    assert_eq!(String::from_utf8_lossy(&error.body), page);
 }
 
 #[test]

@@ -35,6 +35,9 @@ enum Act {
     Revoke {
         /// The id of the key
         id: String,
+        /// Revoke it even if it is the last that administers the server
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -115,8 +118,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
             }
             list(serde_json::from_slice(&body)?, context)
         }
-        Act::Revoke { id } => {
-            let path = format!("/v1/keys/{}", encode_segment(&id));
+        Act::Revoke { id, force } => {
+            let query = if force { "?force=true" } else { "" };
+            let path = format!("/v1/keys/{}{query}", encode_segment(&id));
             let body = client
                 .send(Call::new(Method::DELETE, path))
                 .await?
