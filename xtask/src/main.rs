@@ -31,7 +31,7 @@ usage: cargo xtask TASK
   codegen [--check]  write the generated pages, or tell whether they are up to date
   crash [ROUNDS]     kill the server again and again under load, 500 times unless told otherwise
   openapi            ask the server whatever its OpenAPI document allows, and what it does not
-  coverage           line coverage of each crate (needs llvm-profdata and llvm-cov)
+  coverage           line coverage of each crate (installs cargo-tarpaulin under target)
 ";
 
 fn main() -> ExitCode {
