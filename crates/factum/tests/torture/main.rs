@@ -14,5 +14,8 @@
 mod client;
 mod crash;
 mod disk;
+mod overload;
 mod server;
 mod soak;
+mod stop;
+mod upkeep;

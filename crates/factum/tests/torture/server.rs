@@ -1,7 +1,7 @@
 //! Starts servers, as they are and under tools that make the system fail.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -36,7 +36,7 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Returns the program under test.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let other = std::env::var_os("FACTUM_TEST_BINARY").map(PathBuf::from);
     // Tests run in the directory of their crate, people in the root of the workspace.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -117,6 +117,15 @@ impl Server {
     /// Returns the process that serves.
     pub(crate) const fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Asks the process that serves to stop, and returns how it ended and how long that took.
+    pub(crate) fn terminate(&mut self) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = until("the server stops", || self.child.try_wait().unwrap());
+        (status, start.elapsed())
     }
 
     /// Kills the process that serves, as a crash would.
