@@ -6,7 +6,7 @@ use bytes::Bytes;
 use factum_engine::{Engine, EngineOptions, KeyRing, NewKey, Principal, Scope, Scopes};
 use factum_security::ApiKeys;
 use factum_server::{Server, ServerOptions};
-use factum_store::MemoryStore;
+use factum_store::{EventStore, MemoryStore};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::client::legacy::Client;
@@ -84,12 +84,20 @@ impl Harness {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut ServerOptions)) -> Self {
+        Self::start_over(Arc::new(MemoryStore::new()), change).await
+    }
+
+    /// Starts a server over a store.
+    pub(crate) async fn start_over(
+        store: Arc<dyn EventStore>,
+        change: impl FnOnce(&mut ServerOptions),
+    ) -> Self {
         let mut options = ServerOptions {
             listen: ([127, 0, 0, 1], 0).into(),
             ..ServerOptions::default()
         };
         change(&mut options);
-        let engine = Engine::new(Arc::new(MemoryStore::new()), EngineOptions::default());
+        let engine = Engine::new(store, EngineOptions::default());
         let keys = ApiKeys::open(engine.clone()).await.unwrap();
         let admin = keys.ensure_admin("first").await.unwrap().unwrap().secret;
         let ring: Arc<dyn KeyRing> = Arc::new(keys.clone());

@@ -10,10 +10,13 @@
 mod access;
 mod appends;
 mod bulk;
+mod faults;
 mod harness;
 mod hostile;
 mod live;
 mod live_client;
 mod live_ends;
+mod moody_store;
 mod operations;
+mod protocols;
 mod reads;
