@@ -10,9 +10,11 @@
 mod access;
 mod appends;
 mod bulk;
+mod conformance;
 mod faults;
 mod harness;
 mod hostile;
+mod http_store;
 mod live;
 mod live_client;
 mod live_ends;
