@@ -30,7 +30,7 @@ usage: cargo xtask TASK
   tidy               checks that no other tool makes: arrows between crates, sizes, pages, words
   codegen [--check]  write the generated pages, or tell whether they are up to date
   crash [ROUNDS]     kill the server again and again under load, 500 times unless told otherwise
-  openapi            ask the server whatever its OpenAPI document allows, and what it does not
+  openapi [SEED]     ask the server whatever its OpenAPI document allows, and what it does not
   coverage           line coverage of each crate (installs cargo-tarpaulin under target)
 ";
 
@@ -45,7 +45,8 @@ fn main() -> ExitCode {
         ["codegen", "--check"] => codegen::check(),
         ["crash"] => test::crash("500"),
         ["crash", rounds] => test::crash(rounds),
-        ["openapi"] => openapi::openapi(),
+        ["openapi"] => openapi::openapi(None),
+        ["openapi", seed] => openapi::openapi(Some(seed)),
         ["coverage"] => coverage::coverage(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::run::{has, output, root, run};
+use crate::run::{output, root, run, succeeds_within};
 
 /// The version whose findings are known.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
@@ -15,11 +15,15 @@ const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long one run may take.
 const SECONDS_MAX: &str = "90";
+/// How long the installation may take, all its downloads together.
+const INSTALL_MAX: Duration = Duration::from_secs(180);
+/// How long the package index may be silent, in seconds.
+const INDEX_SECONDS_MAX: &str = "15";
 
-/// Runs schemathesis against the server of this build.
-pub(crate) fn openapi() -> anyhow::Result<()> {
+/// Runs schemathesis against the server of this build; with a seed, it asks the same again.
+pub(crate) fn openapi(seed: Option<&str>) -> anyhow::Result<()> {
     match install() {
-        Some(program) => ask(&program),
+        Some(program) => ask(&program, seed),
         None => bail!("schemathesis cannot be installed; it needs python3 with venv and pip"),
     }
 }
@@ -27,7 +31,7 @@ pub(crate) fn openapi() -> anyhow::Result<()> {
 /// Runs it where it can be installed, and says so where it cannot.
 pub(crate) fn openapi_if_possible() -> anyhow::Result<()> {
     match install() {
-        Some(program) => ask(&program),
+        Some(program) => ask(&program, None),
         None => {
             println!("skipped: the OpenAPI-driven tests, because python3 with venv and pip is not");
             println!("         installed or the package index cannot be reached");
@@ -46,12 +50,14 @@ fn install() -> Option<PathBuf> {
     }
     println!("\ninstalling {SCHEMATHESIS} into target/schemathesis");
     let pip = text(&venv.join("bin/pip"));
-    let installed = has("python3", &["-m", "venv", &text(&venv)])
-        && has(&pip, &["install", "--quiet", SCHEMATHESIS]);
+    let wait = ["--timeout", INDEX_SECONDS_MAX, "--retries", "1"];
+    let arguments = [&["install", "--quiet"], &wait[..], &[SCHEMATHESIS]].concat();
+    let installed = succeeds_within(INSTALL_MAX, "python3", &["-m", "venv", &text(&venv)])
+        && succeeds_within(INSTALL_MAX, &pip, &arguments);
     (installed && works()).then_some(program)
 }
 
-fn ask(program: &Path) -> anyhow::Result<()> {
+fn ask(program: &Path, seed: Option<&str>) -> anyhow::Result<()> {
     run("cargo", &["build", "--package", "factum"])?;
     let directory = root().join("target/openapi");
     if directory.exists() {
@@ -66,10 +72,12 @@ fn ask(program: &Path) -> anyhow::Result<()> {
         std::fs::copy(&source, directory.join(name)).with_context(|| text(&source))?;
     }
     println!("\n$ schemathesis run {}/openapi.json", server.url);
+    let seed = seed.map(|seed| ["--seed", seed]);
     let status = Command::new(program)
         .args(["run", &format!("{}/openapi.json", server.url)])
         .args(["--header", &format!("Authorization: Bearer {}", key.trim())])
         .args(["--checks", "all", "--max-time", SECONDS_MAX, "--no-color"])
+        .args(seed.iter().flatten())
         .current_dir(&directory)
         .stdin(Stdio::null())
         .status()?;

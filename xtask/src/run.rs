@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
@@ -59,6 +60,34 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
         .status
         .success()
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Tells whether a program succeeds within a time; one that takes longer is ended. For what asks
+/// the network, which may never answer.
+pub(crate) fn succeeds_within(limit: Duration, program: &str, arguments: &[&str]) -> bool {
+    let child = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else {
+        return false;
+    };
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) => std::thread::sleep(Duration::from_millis(50)),
+            Err(_) => break,
+        }
+    }
+    println!("{program} did not end within {limit:?}");
+    // It may have ended by itself in the meantime.
+    child.kill().unwrap_or_default();
+    drop(child.wait());
+    false
 }
 
 /// Tells whether a program is there.

@@ -1,10 +1,10 @@
 //! The tests, and what CI adds to them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::run::{has, output, run, run_with};
+use crate::run::{has, output, run, run_with, succeeds_within};
 use crate::{codegen, licences, openapi, tidy};
 
 /// Installs what the tests need, where that is possible, and runs them all.
@@ -102,6 +102,9 @@ fn dynamic_checks() -> anyhow::Result<()> {
     }
 }
 
+/// How long the installation of one program may take.
+const INSTALL_MAX: Duration = Duration::from_secs(120);
+
 /// Programs that some tests use, and the Debian package that brings each.
 const TOOLS: &[(&str, &str, &str)] = &[(
     "strace",
@@ -123,8 +126,9 @@ fn install() {
     for (program, package, what) in missing {
         // The list of packages may be missing or old, so it is fetched once before.
         let installed = may_install
-            && has("apt-get", &["update", "-qq"])
-            && has(
+            && succeeds_within(INSTALL_MAX, "apt-get", &["update", "-qq"])
+            && succeeds_within(
+                INSTALL_MAX,
                 "apt-get",
                 &["install", "-y", "-qq", "--no-install-recommends", package],
             );
