@@ -74,6 +74,7 @@ fn a_backup_made_over_http_is_restored_as_it_was() {
         .arg("restore")
         .arg(&copy)
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .status()
         .unwrap();
     assert!(restored.success());
