@@ -101,6 +101,7 @@ fn read_level(
         timestamp: range(fields.get("timestampRange"))?,
         recorded_at: range(fields.get("recordedRange"))?,
         any_of: any_of(fields.given("anyOf"), limits, depth)?,
+        ..Filter::default()
     })
 }
 

@@ -1,12 +1,18 @@
 //! The filter and its plain evaluator.
 
-use factum_model::{
-    AggregateId, AggregateType, CorrelationId, EventId, KnownMetadata, RecordedEvent, StreamId,
-    Timestamp,
-};
-use thiserror::Error;
+use std::cell::{Cell, OnceCell};
 
+use factum_model::{
+    AggregateId, AggregateType, CorrelationId, EventId, KnownMetadata, RecordedEvent,
+    SequenceNumber, StreamId, Timestamp,
+};
+
+use crate::document::Document;
+use crate::invalid::{FilterLimits, InvalidFilter};
+use crate::json::JsonQuery;
+use crate::narrowing::narrowing;
 use crate::pattern::TypePattern;
+use crate::text::TextQuery;
 
 /// A span of time: from `from`, inclusive, to `to`, exclusive. A side that is absent is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -25,6 +31,29 @@ impl TimeRange {
     }
 
     /// Tells whether every instant is inside.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        self.from.is_none() && self.to.is_none()
+    }
+}
+
+/// A span of places in a stream, both ends inclusive. A side that is absent is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct SequenceRange {
+    /// The smallest number inside.
+    pub from: Option<SequenceNumber>,
+    /// The largest number inside.
+    pub to: Option<SequenceNumber>,
+}
+
+impl SequenceRange {
+    /// Tells whether a number is inside.
+    #[must_use]
+    pub fn contains(self, number: SequenceNumber) -> bool {
+        self.from.is_none_or(|from| from <= number) && self.to.is_none_or(|to| number <= to)
+    }
+
+    /// Tells whether every number is inside.
     #[must_use]
     pub const fn is_open(self) -> bool {
         self.from.is_none() && self.to.is_none()
@@ -56,69 +85,30 @@ pub struct Filter {
     pub timestamp: TimeRange,
     /// When it was recorded.
     pub recorded_at: TimeRange,
+    /// The place in its stream.
+    pub sequence: SequenceRange,
+    /// What is in the payload.
+    pub payload: Option<JsonQuery>,
+    /// What is in the metadata.
+    pub metadata: Option<JsonQuery>,
+    /// Words and phrases in the string values of the payload.
+    pub text: Option<TextQuery>,
     /// At least one of these holds too, where there are any.
     pub any_of: Vec<Self>,
+    /// All of these hold too.
+    pub all_of: Vec<Self>,
+    /// None of these holds.
+    pub not: Vec<Self>,
 }
 
-/// The bounds on a filter.
+/// What a filter says of one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FilterLimits {
-    /// The largest number of values in all lists together.
-    pub values_max: usize,
-    /// How many levels of `any_of` may stand inside each other.
-    pub depth_max: usize,
-}
-
-impl Default for FilterLimits {
-    fn default() -> Self {
-        Self {
-            values_max: 1000,
-            depth_max: 4,
-        }
-    }
-}
-
-/// A filter breaks a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum InvalidFilter {
-    /// A type pattern is not one.
-    #[error("{text:?} is not an event type or pattern: {rule}")]
-    Pattern {
-        /// The text as it came, cut.
-        text: String,
-        /// The rule that is broken.
-        rule: &'static str,
-    },
-    /// The filter has too many values.
-    #[error("filter with {actual} values exceeds the limit of {limit}")]
-    Values {
-        /// The limit.
-        limit: usize,
-        /// What was found.
-        actual: usize,
-    },
-    /// `any_of` is nested too deeply.
-    #[error("filter is nested deeper than the limit of {limit}")]
-    Depth {
-        /// The limit.
-        limit: usize,
-    },
-    /// An append condition asks for something that no index answers at a bounded cost.
-    #[error(
-        "an append condition cannot ask for {what}; it can ask for types, aggregates, tags, ids and conversations"
-    )]
-    Condition {
-        /// What it asks for.
-        what: &'static str,
-    },
-    /// A time range ends before it begins.
-    #[error("time range ends at {to} before it begins at {from}")]
-    Range {
-        /// The first instant inside.
-        from: Timestamp,
-        /// The end.
-        to: Timestamp,
-    },
+pub struct Verdict {
+    /// The event is meant.
+    pub matches: bool,
+    /// A path with a filter expression had to stop in this event, as it had visited
+    /// [`crate::PATH_STEPS_MAX`] values, and only what it had selected until then counted.
+    pub cut: bool,
 }
 
 impl Filter {
@@ -131,6 +121,44 @@ impl Filter {
     /// Tells whether an event is meant. This is the definition.
     #[must_use]
     pub fn matches(&self, event: &RecordedEvent) -> bool {
+        self.examine(event).matches
+    }
+
+    /// Tells whether an event is meant, and whether its cost had to be cut.
+    ///
+    /// Payload and metadata are taken apart once at most, and only if no cheaper condition has
+    /// decided before.
+    #[must_use]
+    pub fn examine(&self, event: &RecordedEvent) -> Verdict {
+        let view = View::of(event);
+        let matches = self.holds(&view);
+        Verdict {
+            matches,
+            cut: view.cut.get(),
+        }
+    }
+
+    fn holds(&self, view: &View<'_>) -> bool {
+        self.envelope_matches(view.event)
+            && self.metadata_matches(view)
+            && self.not.iter().all(|inner| !inner.holds(view))
+            && self.all_of.iter().all(|inner| inner.holds(view))
+            && one_of(&self.any_of, |inner| inner.holds(view))
+            && self
+                .metadata
+                .as_ref()
+                .is_none_or(|query| query.matches(view.metadata(), &view.cut))
+            && self
+                .payload
+                .as_ref()
+                .is_none_or(|query| query.matches(view.payload(), &view.cut))
+            && self
+                .text
+                .as_ref()
+                .is_none_or(|query| query.matches(view.payload().strings()))
+    }
+
+    fn envelope_matches(&self, event: &RecordedEvent) -> bool {
         one_of(&self.event_types, |pattern| {
             pattern.matches(event.event_type())
         }) && one_of(&self.aggregate_types, |wanted| {
@@ -148,16 +176,15 @@ impl Filter {
                 .is_none_or(|wanted| event.causation_id == Some(wanted))
             && self.timestamp.contains(event.timestamp)
             && self.recorded_at.contains(event.recorded_at)
-            && self.metadata_matches(event)
-            && one_of(&self.any_of, |inner| inner.matches(event))
+            && self.sequence.contains(event.sequence_number)
     }
 
-    fn metadata_matches(&self, event: &RecordedEvent) -> bool {
+    fn metadata_matches(&self, view: &View<'_>) -> bool {
         // Most filters ask nothing of the metadata; those events need not be parsed.
         if self.tags.is_empty() && self.user_id.is_none() {
             return true;
         }
-        let known = KnownMetadata::read_stored(event.metadata());
+        let known = view.known();
         let user = self.user_id.as_ref();
         user.is_none_or(|wanted| known.user_id.as_deref() == Some(wanted.as_str()))
             && self
@@ -169,12 +196,20 @@ impl Filter {
     /// Checks the filter against the limits.
     ///
     /// # Errors
-    /// [`InvalidFilter`] for too many values, too deep nesting, or a range that is turned round.
+    /// [`InvalidFilter`] for too many values, too deep nesting, something too long, or a range
+    /// that is turned round.
     pub fn check(&self, limits: FilterLimits) -> Result<(), InvalidFilter> {
         let actual = self.n_values();
         if actual > limits.values_max {
             return Err(InvalidFilter::Values {
                 limit: limits.values_max,
+                actual,
+            });
+        }
+        let actual = self.n_path_filters();
+        if actual > limits.path_filters_max {
+            return Err(InvalidFilter::PathFilters {
+                limit: limits.path_filters_max,
                 actual,
             });
         }
@@ -185,22 +220,41 @@ impl Filter {
     /// wait, so every part of it must be answered by an index.
     ///
     /// # Errors
-    /// [`InvalidFilter::Condition`] for a time range, at any level.
+    /// [`InvalidFilter::Condition`] for a range of times or sequence numbers, a phrase, and a
+    /// condition on payload or metadata that no index decides, at any level.
     pub fn check_condition(&self) -> Result<(), InvalidFilter> {
-        if !self.timestamp.is_open() || !self.recorded_at.is_open() {
-            return Err(InvalidFilter::Condition {
-                what: "a time range",
-            });
-        }
-        self.any_of.iter().try_for_each(Self::check_condition)
+        narrowing(self)
+            .first_undecided()
+            .map_or(Ok(()), |what| Err(InvalidFilter::Condition { what }))
     }
 
     fn check_level(&self, depth: usize, limits: FilterLimits) -> Result<(), InvalidFilter> {
-        if depth > limits.depth_max {
+        let queries = [&self.payload, &self.metadata].into_iter().flatten();
+        let inner = queries.clone().map(JsonQuery::depth).max().unwrap_or(0);
+        if depth + inner > limits.depth_max {
             return Err(InvalidFilter::Depth {
                 limit: limits.depth_max,
             });
         }
+        self.check_ranges()?;
+        let mut needle_bytes = self.text.as_ref().map_or(0, TextQuery::bytes);
+        for query in queries {
+            query.for_each_condition(&mut |condition| {
+                needle_bytes = needle_bytes.max(condition.test.needle_bytes());
+            });
+        }
+        if needle_bytes > limits.needle_bytes_max {
+            return Err(InvalidFilter::Length {
+                what: "value to compare with",
+                limit: limits.needle_bytes_max,
+                actual: needle_bytes,
+            });
+        }
+        self.inner_filters()
+            .try_for_each(|inner| inner.check_level(depth + 1, limits))
+    }
+
+    fn check_ranges(&self) -> Result<(), InvalidFilter> {
         for range in [self.timestamp, self.recorded_at] {
             if let TimeRange {
                 from: Some(from),
@@ -211,9 +265,17 @@ impl Filter {
                 return Err(InvalidFilter::Range { from, to });
             }
         }
-        self.any_of
-            .iter()
-            .try_for_each(|inner| inner.check_level(depth + 1, limits))
+        match self.sequence {
+            SequenceRange {
+                from: Some(from),
+                to: Some(to),
+            } if to < from => Err(InvalidFilter::SequenceRange { from, to }),
+            SequenceRange { .. } => Ok(()),
+        }
+    }
+
+    fn inner_filters(&self) -> impl Iterator<Item = &Self> {
+        self.any_of.iter().chain(&self.all_of).chain(&self.not)
     }
 
     fn n_values(&self) -> usize {
@@ -223,11 +285,63 @@ impl Filter {
             + self.streams.len()
             + self.ids.len()
             + self.tags.len()
+            + self.payload.as_ref().map_or(0, JsonQuery::n_values)
+            + self.metadata.as_ref().map_or(0, JsonQuery::n_values)
+            + self.text.as_ref().map_or(0, TextQuery::n_words)
             + self
-                .any_of
-                .iter()
+                .inner_filters()
                 .map(|inner| 1 + inner.n_values())
                 .sum::<usize>()
+    }
+
+    fn n_path_filters(&self) -> usize {
+        let mut n_own = 0_usize;
+        for query in [&self.payload, &self.metadata].into_iter().flatten() {
+            query.for_each_condition(&mut |condition| {
+                n_own += usize::from(condition.path.has_filter());
+            });
+        }
+        n_own
+            + self
+                .inner_filters()
+                .map(Self::n_path_filters)
+                .sum::<usize>()
+    }
+}
+
+/// An event with its JSON texts, taken apart when somebody asks.
+struct View<'e> {
+    event: &'e RecordedEvent,
+    known: OnceCell<KnownMetadata<'e>>,
+    payload: OnceCell<Document<'e>>,
+    metadata: OnceCell<Document<'e>>,
+    cut: Cell<bool>,
+}
+
+impl<'e> View<'e> {
+    const fn of(event: &'e RecordedEvent) -> Self {
+        Self {
+            event,
+            known: OnceCell::new(),
+            payload: OnceCell::new(),
+            metadata: OnceCell::new(),
+            cut: Cell::new(false),
+        }
+    }
+
+    fn known(&self) -> &KnownMetadata<'e> {
+        self.known
+            .get_or_init(|| KnownMetadata::read_stored(self.event.metadata()))
+    }
+
+    fn payload(&self) -> &Document<'e> {
+        self.payload
+            .get_or_init(|| Document::read(self.event.payload()))
+    }
+
+    fn metadata(&self) -> &Document<'e> {
+        self.metadata
+            .get_or_init(|| Document::read(self.event.metadata()))
     }
 }
 
@@ -237,7 +351,7 @@ fn one_of<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use factum_model::{EventOrigin, Position, RecordedFields, SchemaVersion, SequenceNumber};
+    use factum_model::{EventOrigin, Position, RecordedFields, SchemaVersion};
 
     use super::*;
 

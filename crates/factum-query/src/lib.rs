@@ -12,8 +12,31 @@
 //! # Ok::<(), factum_query::InvalidFilter>(())
 //! ```
 
+mod decimal;
+mod document;
 mod filter;
+mod invalid;
+mod json;
+mod narrowing;
+mod path;
 mod pattern;
+mod scalar;
+mod scan;
+mod sip;
+mod terms;
+mod text;
+mod words;
 
-pub use crate::filter::{Filter, FilterLimits, InvalidFilter, TimeRange};
+pub use crate::decimal::{Decimal, NotANumber};
+pub use crate::filter::{Filter, SequenceRange, TimeRange, Verdict};
+pub use crate::invalid::{FilterLimits, InvalidFilter};
+pub use crate::json::{Bound, Expression, JsonCondition, JsonQuery, JsonTest, Side};
+pub use crate::narrowing::{Answer, Leaf, Narrowing, narrowing};
+pub use crate::path::{JsonPath, PATH_STEPS_MAX};
 pub use crate::pattern::TypePattern;
+pub use crate::scalar::JsonScalar;
+pub use crate::terms::{
+    Coverage, PATH_DEPTH_MAX, Part, PathStep, TERMS_VERSION, TermHasher, TermKey, TermLimits,
+    TermSink, TermValue, VALUE_BYTES_MAX, document_terms,
+};
+pub use crate::text::TextQuery;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::filter::InvalidFilter;
+use crate::invalid::InvalidFilter;
 
 /// An event type, or a pattern over event types: `*` stands for exactly one segment, a final `>`
 /// for one or more segments. `form.*` matches `form.opened`; `form.>` matches `form.field.changed`

@@ -29,6 +29,7 @@ const fn filter(config: &Config) -> FilterLimits {
     FilterLimits {
         values_max: config.limits_filter_values_max.0,
         depth_max: config.limits_filter_depth_max.0,
+        ..FilterLimits::DEFAULT
     }
 }
 
