@@ -94,7 +94,7 @@ impl Failure {
 fn problem_exit(code: &str) -> u8 {
     match code {
         "not_found" => 3,
-        "version_conflict" | "condition_failed" | "duplicate_event" => 4,
+        "version_conflict" | "condition_failed" | "duplicate_event" | "last_admin_key" => 4,
         "corrupt" => 6,
         "unauthenticated" | "forbidden" => 7,
         _ => 1,
@@ -107,6 +107,7 @@ fn problem_hint(code: &str) -> &'static str {
             "give a key with --key or FACTUM_KEY; the first start of a server leaves one in <data>/admin.key"
         }
         "forbidden" => "the key lacks a scope; `factum keys create` makes one that has it",
+        "last_admin_key" => "make another admin key first, or revoke it with --force",
         "version_conflict" => {
             "read the stream again, decide again, and append with the new version"
         }

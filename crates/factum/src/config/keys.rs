@@ -75,7 +75,7 @@ keys! {
     log_level: LogLevel = "log.level", "info", "";
     /// How log lines look; `auto` is human on a terminal and JSON otherwise.
     log_format: LogFormat = "log.format", "auto", "";
-    /// Web origins whose pages may call the server, separated by commas. `*` allows all.
+    /// Web origins whose pages may call the server, separated by commas; each by name.
     cors_allowed_origins: List = "cors.allowed_origins", "", "";
     /// The largest event, all its texts together.
     limits_event_bytes_max: Bytes = "limits.event_bytes_max", "1048576", "bytes";

@@ -155,6 +155,11 @@ fn keys_are_made_listed_and_revoked() {
     let output = server.output(&[&ORDER[..], &["--key", key]].concat(), b"");
     assert_eq!(output.status.code(), Some(7), "{}", texts(&output).1);
     assert!(server.run(&["keys", "list"]).contains("reader"));
+    // The first key is the only one that administers the server.
+    let keys = server.json(&["keys", "list"]);
+    let admin = keys["items"][0]["id"].as_str().unwrap();
+    let output = server.output(&["keys", "revoke", admin], b"");
+    assert_eq!(output.status.code(), Some(4), "{}", texts(&output).1);
     server.run(&["keys", "revoke", id]);
     let output = server.output(&["read", "--key", key], b"");
     assert_eq!(output.status.code(), Some(7));

@@ -1,6 +1,7 @@
 //! Starts servers, runs commands and finds the data.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -37,9 +38,15 @@ impl Server {
 
     /// Starts a server with further arguments.
     pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        let arguments = [&["--log-level", "warn"], arguments].concat();
+        Self::start_logging(data, &arguments, Stdio::inherit())
+    }
+
+    /// Starts a server whose log goes somewhere.
+    pub(crate) fn start_logging(data: &Path, arguments: &[&str], log: Stdio) -> Self {
         let mut command = factum(data);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log-level", "warn"]);
-        command.args(arguments).stdout(Stdio::null());
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(arguments).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap();
         let server = Self {
             child,
@@ -52,6 +59,24 @@ impl Server {
             (run["pid"] == server.child.id()).then_some(())
         });
         server
+    }
+
+    /// Sends a request as it is, over a connection of its own, and returns what comes back.
+    pub(crate) fn raw(&self, request: &str) -> String {
+        let run = std::fs::read(self.data.join("server.json")).unwrap();
+        let run: Value = serde_json::from_slice(&run).unwrap();
+        let address = run["url"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("http://")
+            .unwrap();
+        let key = std::fs::read_to_string(self.data.join("admin.key")).unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = request.replace("{key}", key.trim());
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// Asks the server to stop, and waits until it has.

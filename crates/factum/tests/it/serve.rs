@@ -40,6 +40,88 @@ fn a_second_server_on_the_directory_is_refused_and_names_the_first() {
 }
 
 #[test]
+fn a_request_is_found_in_the_log_by_each_of_its_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let file = std::fs::File::create(&log).unwrap();
+    let arguments = [
+        "--log-level",
+        "factum_server=debug,info",
+        "--log-format",
+        "json",
+    ];
+    let data = dir.path().join("data");
+    let server = Server::start_logging(&data, &arguments, file.into());
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let marks = format!(
+        "Host: x\r\nConnection: close\r\nAuthorization: Bearer {{key}}\r\n\
+         X-Request-Id: request-7\r\nX-Correlation-Id: case-7\r\n\
+         Traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n\r\n"
+    );
+    let answer = server.raw(&format!("GET /v1/events/none HTTP/1.1\r\n{marks}"));
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let answer = server.raw(&format!("GET /v1/events HTTP/1.1\r\n{marks}"));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // What is no id, or a broken trace, does not get into the log.
+    let plain =
+        "Host: x\r\nConnection: close\r\nX-Correlation-Id: a\"b\r\nTraceparent: 00-1-2-3\r\n\r\n";
+    let answer = server.raw(&format!("GET /healthz HTTP/1.1\r\n{plain}"));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(server.stop(), 0);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let said = |message: &str, route: &str| {
+        let mut found = lines
+            .iter()
+            .filter(|line| line["message"] == message && line["route"] == route);
+        found
+            .next()
+            .unwrap_or_else(|| panic!("{message} {route}: {text}"))
+    };
+    let refused = said("a request was refused", "/v1/events/{id}");
+    assert_eq!(refused["code"], "invalid_request");
+    let answered = said("a request was answered", "/v1/events");
+    assert_eq!(
+        (&answered["status"], &answered["method"]),
+        (&200.into(), &"GET".into())
+    );
+    for line in [refused, answered] {
+        assert_eq!(line["request_id"], "request-7");
+        assert_eq!(line["correlation_id"], "case-7");
+        assert_eq!(line["trace_id"], trace);
+        assert!(line["traceparent"].as_str().unwrap().contains(trace));
+    }
+    let plain = said("a request was answered", "/healthz");
+    assert!(plain.get("correlation_id").is_none() && plain.get("trace_id").is_none());
+}
+
+#[test]
+fn each_metric_is_in_the_documentation_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let head = "Host: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n";
+    let page = server.raw(&format!("GET /metrics HTTP/1.1\r\n{head}"));
+    assert_eq!(server.stop(), 0);
+    let mut served: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let docs = include_str!("../../../../docs/metrics.md");
+    let mut documented: Vec<&str> = docs
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split('`').next())
+        .collect();
+    served.sort_unstable();
+    documented.sort_unstable();
+    assert_eq!(served, documented);
+}
+
+#[test]
 fn tls_is_spoken_with_a_certificate_that_the_client_is_told_to_trust() {
     let dir = tempfile::tempdir().unwrap();
     let cert = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls-cert.pem");
