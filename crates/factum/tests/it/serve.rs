@@ -99,26 +99,28 @@ fn a_request_is_found_in_the_log_by_each_of_its_ids() {
 }
 
 #[test]
-fn each_metric_is_in_the_documentation_once() {
+fn each_metric_is_in_the_documentation() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let head = "Host: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n";
     let page = server.raw(&format!("GET /metrics HTTP/1.1\r\n{head}"));
     assert_eq!(server.stop(), 0);
-    let mut served: Vec<&str> = page
+    let served: Vec<&str> = page
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
         .filter_map(|line| line.split(' ').next())
         .collect();
     let docs = include_str!("../../../../docs/metrics.md");
-    let mut documented: Vec<&str> = docs
+    let documented: Vec<&str> = docs
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))
         .filter_map(|line| line.split('`').next())
         .collect();
-    served.sort_unstable();
-    documented.sort_unstable();
-    assert_eq!(served, documented);
+    assert!(served.len() > 25, "{page}");
+    for name in &served {
+        let count = |names: &[&str]| names.iter().filter(|other| *other == name).count();
+        assert_eq!((count(&served), count(&documented)), (1, 1), "{name}");
+    }
 }
 
 #[test]
