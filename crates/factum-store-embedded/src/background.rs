@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::counters::add;
-use crate::index::build::{self, IndexIdentity};
+use crate::index::build::{self, IndexIdentity, IndexKind};
 use crate::index::{IndexError, SealedIndex};
 use crate::manifest::ClosedSegment;
 use crate::segment::Segment;
@@ -184,6 +184,7 @@ fn seal(shared: &Shared, segment: &Segment, closed: ClosedSegment) -> Result<(),
         .store_id;
     let generation = closed.index.map_or(0, |generation| generation + 1);
     let identity = IndexIdentity {
+        kind: IndexKind::Fields,
         store_id,
         base: segment.entry.base,
         generation,
@@ -191,12 +192,11 @@ fn seal(shared: &Shared, segment: &Segment, closed: ClosedSegment) -> Result<(),
         log_end: closed.end.offset,
     };
     let name = segment.entry.index_name(generation);
-    let written = segment.read_tail(|tail| build::write(&*shared.disk, &name, &identity, tail));
-    match written {
+    let Some(encoded) = segment.read_tail(|tail| build::encode(&identity, tail)) else {
         // It is in a file already.
-        None => return Ok(()),
-        Some(written) => written?,
-    }
+        return Ok(());
+    };
+    build::write(&*shared.disk, &name, &encoded?)?;
     let sealed = SealedIndex::open(shared.disk.open(&name)?, &identity)?;
     shared.change_manifest(|manifest| {
         let base = segment.entry.base;

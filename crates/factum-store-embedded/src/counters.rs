@@ -15,6 +15,7 @@ pub(crate) struct Counters {
     pub(crate) disk_full: AtomicU64,
     pub(crate) segments_sealed: AtomicU64,
     pub(crate) clock_went_back: AtomicU64,
+    pub(crate) documents_indexed: AtomicU64,
 }
 
 /// Adds to a counter.
@@ -36,6 +37,7 @@ impl Counters {
             ("storage_full_total", &self.disk_full),
             ("segments_sealed_total", &self.segments_sealed),
             ("clock_went_back_total", &self.clock_went_back),
+            ("documents_indexed_total", &self.documents_indexed),
         ];
         all.map(|(name, value)| (name, value.load(Ordering::Relaxed)))
             .to_vec()

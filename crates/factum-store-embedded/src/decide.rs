@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 
 use bytes::Bytes;
 use factum_model::{EventId, NewEvent, Position, RecordedEvent, SequenceNumber, Timestamp};
-use factum_query::Filter;
+use factum_query::{Filter, narrowing};
 use factum_store::{
     AppendCondition, AppendError, AppendReceipt, EventReceipt, PartialRepeat, ReadError,
     StreamExpectation,
@@ -329,6 +329,7 @@ impl GroupPlan<'_> {
         else {
             return Ok(None);
         };
+        let narrowing = narrowing(filter);
         for segment in self.segments.iter() {
             let end = segment.ordinals_to(Some(last)).end;
             let start = if segment.entry.base >= first {
@@ -340,12 +341,7 @@ impl GroupPlan<'_> {
                 continue;
             }
             let range = start..end;
-            let candidates = segment.candidates(filter, &range)?;
-            let ordinals: Box<dyn Iterator<Item = u32>> = match candidates {
-                Some(candidates) => Box::new(candidates.into_iter()),
-                None => Box::new(range),
-            };
-            for ordinal in ordinals {
+            for ordinal in segment.bounds(&narrowing, &range)?.possible {
                 let event = self.fetch_one(segment, ordinal)?;
                 if filter.matches(&event) {
                     return Ok(Some(event));

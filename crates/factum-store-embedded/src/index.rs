@@ -1,5 +1,6 @@
 //! The index of a segment: in memory while it is written, in a file once it is closed.
 
+mod bounds;
 pub(crate) mod build;
 mod plan;
 mod sealed;
@@ -9,13 +10,14 @@ mod times;
 use std::ops::Range;
 use std::sync::Arc;
 
-use factum_query::TimeRange;
 use roaring::RoaringBitmap;
 
-pub(crate) use self::plan::candidates;
+pub(crate) use self::bounds::Bounds;
+pub(crate) use self::plan::{Question, bounds};
 pub(crate) use self::sealed::{IndexError, SealedIndex};
-pub(crate) use self::tail::{LOST, TailEntry, TailIndex};
+pub(crate) use self::tail::{LOST, TailEntry, TailIndex, TermMap};
 
+use crate::index::times::Times;
 use crate::term::Term;
 
 /// The index of a segment.
@@ -109,17 +111,19 @@ impl Index {
         }
     }
 
-    /// Tells whether the block of an event may hold one inside both ranges.
-    pub(crate) fn may_contain(
-        &self,
-        ordinal: u32,
-        timestamp: TimeRange,
-        recorded: TimeRange,
-    ) -> bool {
-        let times = match self {
+    /// Returns how many events may have a term, about.
+    pub(crate) fn count(&self, term: Term) -> Result<u64, IndexError> {
+        match self {
+            Self::Tail(tail) => Ok(tail.count(term) as u64),
+            Self::Sealed(sealed) => Ok(sealed.count(term)?.into()),
+        }
+    }
+
+    /// Returns the spans of times.
+    pub(crate) fn times(&self) -> &Times {
+        match self {
             Self::Tail(tail) => tail.times(),
             Self::Sealed(sealed) => sealed.times(),
-        };
-        times.may_contain(ordinal, timestamp, recorded)
+        }
     }
 }

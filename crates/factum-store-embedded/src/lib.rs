@@ -24,11 +24,14 @@
 mod background;
 mod backup;
 mod bytes_io;
+mod count;
 mod counters;
 mod decide;
 mod disk;
+mod documents;
 mod frame;
 mod index;
+mod indexer;
 mod log;
 mod manifest;
 mod open;

@@ -11,6 +11,7 @@ use factum_store::{Direction, ReadError, StreamInfo, StreamPage, StreamRead};
 use roaring::RoaringBitmap;
 use tokio::sync::watch;
 
+use crate::indexer::Doorbell;
 use crate::recent::Recent;
 use crate::segment::Segment;
 use crate::term::TermKey;
@@ -30,6 +31,8 @@ pub(crate) struct Log {
     /// The last position that readers may see, 0 for none.
     head: AtomicU64,
     head_watch: watch::Sender<Option<Position>>,
+    /// Wakes the thread that indexes documents.
+    pub(crate) doorbell: Doorbell,
 }
 
 impl Log {
@@ -45,6 +48,7 @@ impl Log {
             segments: RwLock::new(Arc::new(segments)),
             head: AtomicU64::new(head.map_or(0, Position::get)),
             head_watch: watch::Sender::new(head),
+            doorbell: Doorbell::default(),
         }
     }
 
@@ -61,6 +65,7 @@ impl Log {
     pub(crate) fn publish(&self, head: Position) {
         self.head.store(head.get(), Ordering::Release);
         self.head_watch.send_replace(Some(head));
+        self.doorbell.ring();
     }
 
     pub(crate) fn segments(&self) -> Segments {

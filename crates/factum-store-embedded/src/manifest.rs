@@ -76,6 +76,12 @@ impl SegmentEntry {
         format!("seg-{:020}.{}.log", self.base.get(), self.generation)
     }
 
+    /// Returns the name of the index file of the documents, which the manifest does not name: it
+    /// says itself to which events it belongs.
+    pub(crate) fn documents_name(&self) -> String {
+        format!("seg-{:020}.{}.doc", self.base.get(), self.generation)
+    }
+
     /// Returns the name of the index file of a generation.
     pub(crate) fn index_name(&self, index_generation: u32) -> String {
         format!("seg-{:020}.{index_generation}.idx", self.base.get())

@@ -9,8 +9,9 @@ use factum_store::{Lineage, LineageId, ReadError, StoreId};
 use crate::background::{Background, Task};
 use crate::disk::{Disk, DiskFile, LockError, read_range};
 use crate::frame::{FrameError, SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::index::build::IndexIdentity;
+use crate::index::build::{IndexIdentity, IndexKind};
 use crate::index::{Index, IndexError, SealedIndex, TailIndex};
+use crate::indexer::documents_identity;
 use crate::manifest::{ClosedSegment, LogEnd, Manifest, SegmentEntry};
 use crate::options::{Options, random_bytes};
 use crate::roll::create_segment;
@@ -185,7 +186,8 @@ fn is_log(name: &str) -> bool {
 }
 
 fn is_index(name: &str) -> bool {
-    name.starts_with("seg-") && name.ends_with(".idx")
+    let index = [".idx", ".doc", ".doc.new"];
+    name.starts_with("seg-") && index.iter().any(|end| name.ends_with(end))
 }
 
 /// Looks at the files that the manifest does not name.
@@ -193,6 +195,9 @@ fn check_leftovers(disk: &dyn Disk, manifest: &Manifest, read_only: bool) -> Res
     let mut named: Vec<String> = Vec::new();
     for entry in &manifest.segments {
         named.push(entry.log_name());
+        if entry.closed.is_some() {
+            named.push(entry.documents_name());
+        }
         let index = entry.closed.and_then(|closed| closed.index);
         named.extend(index.map(|generation| entry.index_name(generation)));
     }
@@ -314,8 +319,32 @@ impl Opened {
                 closed,
             });
         }
+        self.open_documents(disk, &segment, &closed)?;
         self.segments.push(segment);
         self.end = closed.end;
+        Ok(())
+    }
+
+    /// Opens the index of the documents, if there is one for just these events.
+    fn open_documents(
+        &self,
+        disk: &dyn Disk,
+        segment: &Segment,
+        closed: &ClosedSegment,
+    ) -> Result<(), OpenError> {
+        let store_id = self.manifest.lineage.store_id;
+        let entry = &segment.entry;
+        let identity = documents_identity(store_id, entry, closed.n_events, closed.end.chain);
+        let name = entry.documents_name();
+        let opened = disk.open(&name).map_err(IndexError::from);
+        match opened.and_then(|file| SealedIndex::open(file, &identity)) {
+            Ok(sealed) => segment.seal_documents(sealed),
+            Err(IndexError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(IndexError::Io(error)) => return Err(error.into()),
+            Err(error) => {
+                tracing::error!(%error, file = %name, "the index is made again from the log");
+            }
+        }
         Ok(())
     }
 
@@ -330,6 +359,7 @@ impl Opened {
         };
         let name = entry.index_name(generation);
         let identity = IndexIdentity {
+            kind: IndexKind::Fields,
             store_id: self.manifest.lineage.store_id,
             base: entry.base,
             generation,

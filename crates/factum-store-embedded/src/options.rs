@@ -49,6 +49,11 @@ pub struct Options {
     pub full_retry_delay: Duration,
     /// How many closed segments may wait for their index before appends are refused.
     pub unsealed_segments_max: usize,
+    /// Whether payloads and metadata are indexed. Without it a filter that asks for them looks at
+    /// every event.
+    pub index_documents: bool,
+    /// How many events have the terms of their documents in a hash table before these are packed.
+    pub document_run_events: u32,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
@@ -78,6 +83,8 @@ impl Options {
             seal_delay: Duration::from_millis(50),
             full_retry_delay: Duration::from_secs(1),
             unsealed_segments_max: 3,
+            index_documents: true,
+            document_run_events: 16_384,
             clock: Arc::new(SystemClock),
             ids: Arc::new(MonotonicIds::new(random)),
         }

@@ -3,6 +3,7 @@
 use std::ops::{ControlFlow, Range};
 
 use factum_model::{Position, RecordedEvent};
+use factum_query::{Narrowing, narrowing};
 use factum_store::{Direction, LogPage, LogRead, ReadError};
 use roaring::RoaringBitmap;
 
@@ -15,6 +16,8 @@ const WINDOW_EVENTS: u32 = 1 << 16;
 const SCAN_CHUNK: u32 = 1024;
 /// How many candidates are read at once.
 const CANDIDATE_CHUNK: usize = 256;
+/// Fewer candidates than this hold little memory together.
+const SHARED_EVENTS: usize = 16;
 /// About what a chunk of a scan holds in memory.
 const CHUNK_BYTES: u64 = 1 << 18;
 
@@ -97,10 +100,21 @@ impl Log {
         segment: &Segment,
         range: Range<u32>,
     ) -> Result<ControlFlow<()>, ReadError> {
-        for window in windows(range, page.read.direction) {
-            let flow = match segment.candidates(&page.read.filter, &window)? {
-                Some(candidates) => self.read_candidates(page, segment, &candidates)?,
-                None => Self::scan(page, segment, window)?,
+        if page.read.filter.is_empty() {
+            return Self::scan(page, segment, range);
+        }
+        // A list in a file is read whole, one in memory by parts.
+        let window = if segment.is_sealed() {
+            u32::MAX
+        } else {
+            WINDOW_EVENTS
+        };
+        for window in chunks(range, window, page.read.direction) {
+            let possible = segment.bounds(&page.narrowing, &window)?.possible;
+            let flow = if possible.len() == u64::from(window.end - window.start) {
+                Self::scan(page, segment, window)?
+            } else {
+                self.read_candidates(page, segment, &possible)?
             };
             if flow.is_break() {
                 return Ok(flow);
@@ -115,65 +129,54 @@ impl Log {
         segment: &Segment,
         candidates: &RoaringBitmap,
     ) -> Result<ControlFlow<()>, ReadError> {
-        let filter = &page.read.filter;
-        let may_match =
-            |ordinal: &u32| segment.may_contain(*ordinal, filter.timestamp, filter.recorded_at);
-        let timed = !filter.timestamp.is_open() || !filter.recorded_at.is_open();
-        let ordinals: Vec<u32> = candidates
-            .iter()
-            .filter(|ordinal| !timed || may_match(ordinal))
-            .collect();
-        let chunk = CANDIDATE_CHUNK.min(page.read.limit.saturating_add(1));
-        let chunks: Box<dyn Iterator<Item = &[u32]>> = match page.read.direction {
-            Direction::Forwards => Box::new(ordinals.chunks(chunk)),
-            Direction::Backwards => Box::new(ordinals.rchunks(chunk)),
-        };
-        for chunk in chunks {
-            let events = self.fetch(segment, chunk)?;
-            if page.look_at_all(events, 0).is_break() {
+        let backwards = page.read.direction == Direction::Backwards;
+        let mut rest = candidates.iter();
+        let mut chunk = Vec::new();
+        loop {
+            let n_wanted = page.n_wanted().min(CANDIDATE_CHUNK);
+            chunk.clear();
+            if backwards {
+                chunk.extend(rest.by_ref().rev().take(n_wanted));
+                chunk.reverse();
+            } else {
+                chunk.extend(rest.by_ref().take(n_wanted));
+            }
+            let (Some(&first), Some(&last)) = (chunk.first(), chunk.last()) else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            if page.is_exhausted(segment, &(first..last + 1)) {
+                return Ok(ControlFlow::Break(()));
+            }
+            let events = self.fetch(segment, &chunk)?;
+            let shared = if chunk.len() < SHARED_EVENTS {
+                0
+            } else {
+                CHUNK_BYTES
+            };
+            if page.look_at_all(events, shared).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(ControlFlow::Continue(()))
     }
 
     fn scan(
         page: &mut PageBuilder<'_>,
         segment: &Segment,
-        window: Range<u32>,
+        range: Range<u32>,
     ) -> Result<ControlFlow<()>, ReadError> {
-        let filter = &page.read.filter;
-        let timed = !filter.timestamp.is_open() || !filter.recorded_at.is_open();
+        let is_empty = page.read.filter.is_empty();
         // A page that is nearly full needs no whole chunk.
-        let wanted = page
-            .read
-            .limit
-            .saturating_sub(page.events.len())
-            .saturating_add(1);
-        let chunk = if filter.is_empty() {
-            SCAN_CHUNK
-                .min(u32::try_from(wanted).unwrap_or(SCAN_CHUNK))
-                .max(64)
+        let chunk = if is_empty {
+            let wanted = u32::try_from(page.n_wanted()).unwrap_or(SCAN_CHUNK);
+            SCAN_CHUNK.min(wanted).max(64)
         } else {
             SCAN_CHUNK
         };
-        for range in chunks(window, chunk, page.read.direction) {
-            if timed
-                && !segment.may_contain(range.start, filter.timestamp, filter.recorded_at)
-                && !segment.may_contain(range.end - 1, filter.timestamp, filter.recorded_at)
-            {
-                continue;
-            }
-            if page.scanned >= page.read.scan_max {
-                page.stopped = true;
-                page.scanned_to = match page.read.direction {
-                    Direction::Forwards => segment.position(range.start).previous(),
-                    Direction::Backwards => Some(segment.position(range.end)),
-                };
+        for range in chunks(range, chunk, page.read.direction) {
+            if page.is_exhausted(segment, &range) {
                 return Ok(ControlFlow::Break(()));
             }
-            page.scanned += range.len();
-            let shared = if filter.is_empty() { 0 } else { CHUNK_BYTES };
+            let shared = if is_empty { 0 } else { CHUNK_BYTES };
             let events = segment.fetch_range(range)?;
             if page.look_at_all(events, shared).is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -181,10 +184,6 @@ impl Log {
         }
         Ok(ControlFlow::Continue(()))
     }
-}
-
-fn windows(range: Range<u32>, direction: Direction) -> Box<dyn Iterator<Item = Range<u32>>> {
-    chunks(range, WINDOW_EVENTS, direction)
 }
 
 /// Cuts a range at multiples of `size`, in reading direction.
@@ -207,8 +206,11 @@ fn chunks(
 
 struct PageBuilder<'a> {
     read: &'a LogRead,
+    /// What the index can say of the filter, and of what the reader may see.
+    narrowing: Narrowing,
     events: Vec<RecordedEvent>,
     bytes: usize,
+    /// How many events were looked at that did not match.
     scanned: usize,
     /// There is another match behind the page, or the page ended for another reason.
     stopped: bool,
@@ -216,15 +218,36 @@ struct PageBuilder<'a> {
 }
 
 impl<'a> PageBuilder<'a> {
-    const fn new(read: &'a LogRead) -> Self {
+    fn new(read: &'a LogRead) -> Self {
         Self {
             read,
+            narrowing: narrowing(&read.filter),
             events: Vec::new(),
             bytes: 0,
             scanned: 0,
             stopped: false,
             scanned_to: read.after,
         }
+    }
+
+    /// Returns how many more matches there is a use for: one behind the page tells that it is
+    /// not the last.
+    fn n_wanted(&self) -> usize {
+        let left = self.read.limit.saturating_sub(self.events.len());
+        left.saturating_add(1)
+    }
+
+    /// Tells whether enough was looked at in vain, and ends the page before a range then.
+    fn is_exhausted(&mut self, segment: &Segment, range: &Range<u32>) -> bool {
+        let exhausted = self.scanned >= self.read.scan_max;
+        if exhausted {
+            self.stopped = true;
+            self.scanned_to = match self.read.direction {
+                Direction::Forwards => segment.position(range.start).previous(),
+                Direction::Backwards => Some(segment.position(range.end)),
+            };
+        }
+        exhausted
     }
 
     /// A page has at least one event, however large it is.
@@ -265,6 +288,7 @@ impl<'a> PageBuilder<'a> {
         }
         for event in events {
             if !self.wants(&event) {
+                self.scanned += 1;
                 continue;
             }
             if self.is_full() {

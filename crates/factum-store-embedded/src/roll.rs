@@ -71,7 +71,7 @@ pub(crate) fn roll(writer: &mut Writer) -> io::Result<()> {
         }
         manifest.segments.push(entry);
     })?;
-    writer.active.close(closed.n_events);
+    writer.active.close(closed);
     writer.active.zero_fence.close();
     // What was reserved and not used goes back to the disk. If it does not, it is only space.
     if let Err(error) = writer.active.file.set_len(writer.end.offset) {

@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use factum_model::{Position, RecordedEvent};
-use factum_query::{Filter, TimeRange};
+use factum_query::Narrowing;
 use factum_store::ReadError;
 use roaring::RoaringBitmap;
 
 use crate::disk::DiskFile;
+use crate::documents::{Documents, Growing};
 use crate::frame::{FrameError, decode_record};
-use crate::index::{Index, IndexError, LOST, SealedIndex, TailIndex, candidates};
-use crate::manifest::SegmentEntry;
+use crate::index::{Bounds, Index, IndexError, LOST, Question, SealedIndex, TailIndex, bounds};
+use crate::manifest::{ClosedSegment, SegmentEntry};
 use crate::term::{Term, TermKey};
 use crate::walk::{Step, Walk};
 use crate::zero::ZeroFence;
@@ -34,10 +35,12 @@ pub(crate) struct Segment {
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) key: TermKey,
     index: RwLock<Index>,
+    documents: RwLock<Documents>,
     /// Where the last durable group ends.
     end: AtomicU64,
     /// How many events it has, once it is closed.
     n_closed: AtomicU32,
+    closed: OnceLock<ClosedSegment>,
     /// Ranges of ordinals that an operator has given up.
     quarantined: Vec<Range<u32>>,
     /// Keeps the zeros ahead of the log away from the writer.
@@ -57,8 +60,10 @@ impl Segment {
             file,
             key,
             index: RwLock::new(index),
+            documents: RwLock::new(Documents::Growing(Growing::default())),
             end: AtomicU64::new(end),
             n_closed: AtomicU32::new(entry.closed.map_or(u32::MAX, |closed| closed.n_events)),
+            closed: entry.closed.map_or_else(OnceLock::new, OnceLock::from),
             quarantined: Vec::new(),
             zero_fence: ZeroFence::default(),
         }
@@ -86,8 +91,56 @@ impl Segment {
     }
 
     /// Takes no more events.
-    pub(crate) fn close(&self, n_events: u32) {
-        self.n_closed.store(n_events, Ordering::Release);
+    pub(crate) fn close(&self, closed: ClosedSegment) {
+        self.closed.get_or_init(|| closed);
+        self.n_closed.store(closed.n_events, Ordering::Release);
+    }
+
+    /// Returns what the manifest says of it, once it is closed.
+    pub(crate) fn closed(&self) -> Option<ClosedSegment> {
+        self.closed.get().copied()
+    }
+
+    /// Returns the index of the documents.
+    pub(crate) fn documents(&self) -> RwLockReadGuard<'_, Documents> {
+        self.documents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the index of the documents; `None` once it is in a file.
+    pub(crate) fn grow<T>(&self, change: impl FnOnce(&mut Growing) -> T) -> Option<T> {
+        let mut documents = self
+            .documents
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &mut *documents {
+            Documents::Growing(growing) => Some(change(growing)),
+            Documents::Sealed(_) => None,
+        }
+    }
+
+    /// Puts the index of the documents that is in a file in the place of the one in memory.
+    pub(crate) fn seal_documents(&self, sealed: SealedIndex) {
+        let sealed = Documents::Sealed(Arc::new(sealed));
+        self.replace_documents(sealed);
+    }
+
+    /// Forgets the index of the documents, so that it is made again from the log.
+    pub(crate) fn forget_documents(&self) {
+        self.replace_documents(Documents::Growing(Growing::default()));
+    }
+
+    fn replace_documents(&self, by: Documents) {
+        *self
+            .documents
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = by;
+    }
+
+    /// Tells whether an operator has given up events of it.
+    pub(crate) fn has_quarantined(&self) -> bool {
+        !self.quarantined.is_empty()
     }
 
     /// Returns the range of the ordinals up to a position.
@@ -102,17 +155,12 @@ impl Segment {
     }
 
     fn index(&self) -> RwLockReadGuard<'_, Index> {
-        self.index
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the index in memory; does nothing once it is in a file.
     pub(crate) fn with_tail<T>(&self, change: impl FnOnce(&mut TailIndex) -> T) -> Option<T> {
-        let mut index = self
-            .index
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         match &mut *index {
             Index::Tail(tail) => Some(change(tail)),
             Index::Sealed(_) => None,
@@ -129,11 +177,13 @@ impl Segment {
 
     /// Puts the index in the file in the place of the one in memory.
     pub(crate) fn seal(&self, sealed: SealedIndex) {
-        let mut index = self
-            .index
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         *index = Index::Sealed(Arc::new(sealed));
+    }
+
+    /// Tells whether both indexes are in files.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed().is_some() && !self.documents().is_growing()
     }
 
     /// Returns the index in the file, where there is one.
@@ -154,10 +204,7 @@ impl Segment {
         };
         tracing::error!(segment = %self.entry.log_name(), damage, "index is damaged; rebuilding it");
         let rebuilt = rebuild_index(&self.file, &self.entry, &self.key, self.end())?;
-        let mut index = self
-            .index
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         *index = Index::Tail(rebuilt);
         question(&index).map_err(|error| match error {
             IndexError::Io(error) => error.into(),
@@ -165,14 +212,36 @@ impl Segment {
         })
     }
 
-    /// Returns the ordinals of the events that may match; `None` when any event may.
-    pub(crate) fn candidates(
+    /// Returns the ordinals, within a range, of the events that match for certain, and of those
+    /// that may.
+    pub(crate) fn bounds(
         &self,
-        filter: &Filter,
+        narrowing: &Narrowing,
         range: &Range<u32>,
-    ) -> Result<Option<RoaringBitmap>, ReadError> {
-        let found = self.ask(|index| candidates(index, &self.key, filter, range))?;
-        Ok(found.map(|found| self.without_quarantined(found)))
+    ) -> Result<Bounds, ReadError> {
+        let question = Question {
+            narrowing,
+            range,
+            key: &self.key,
+        };
+        let asked = self.ask(|index| {
+            let documents = self.documents();
+            match bounds(&question, index, &documents) {
+                Err(IndexError::Damaged(damage)) if !documents.is_growing() => {
+                    drop(documents);
+                    tracing::error!(segment = %self.entry.documents_name(), damage, "index is damaged; making it again");
+                    self.forget_documents();
+                    bounds(&question, index, &self.documents())
+                }
+                answer => answer,
+            }
+        });
+        let mut found = asked?;
+        for range in &self.quarantined {
+            found.certain.remove_range(range.clone());
+            found.possible.remove_range(range.clone());
+        }
+        Ok(found)
     }
 
     /// Returns the newest event, within a range, that may have a term and for which `wanted`
@@ -227,6 +296,30 @@ impl Segment {
         !self.without_quarantined(lost).is_empty()
     }
 
+    /// Returns the event types that may occur.
+    pub(crate) fn event_types(&self) -> Result<Vec<String>, ReadError> {
+        self.ask(|index| Ok(index.event_types(|_| true)))
+    }
+
+    /// Returns the aggregate types that may occur.
+    pub(crate) fn aggregate_types(&self) -> Result<Vec<String>, ReadError> {
+        self.ask(|index| Ok(index.aggregate_types()))
+    }
+
+    /// Returns the bucket that all timestamps of the block of an event are in, if there is one,
+    /// and the ordinal after the block.
+    pub(crate) fn time_block(
+        &self,
+        ordinal: u32,
+        bucket: impl Fn(i64) -> Option<String>,
+    ) -> (Option<String>, u32) {
+        let Some(((first, last), end)) = self.index().times().block(ordinal) else {
+            return (None, ordinal + 1);
+        };
+        let one = bucket(first).filter(|one| bucket(last).as_ref() == Some(one));
+        (one, end)
+    }
+
     /// Adds the aggregate types that may occur to a set.
     pub(crate) fn add_aggregate_types(
         &self,
@@ -234,16 +327,6 @@ impl Segment {
     ) -> Result<(), ReadError> {
         self.ask(|index| Ok(index.aggregate_types()))
             .map(|found| names.extend(found))
-    }
-
-    /// Tells whether the block of an event may hold one inside both ranges.
-    pub(crate) fn may_contain(
-        &self,
-        ordinal: u32,
-        timestamp: TimeRange,
-        recorded: TimeRange,
-    ) -> bool {
-        self.index().may_contain(ordinal, timestamp, recorded)
     }
 
     /// Reads one event.

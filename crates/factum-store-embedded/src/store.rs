@@ -9,9 +9,10 @@ use factum_model::{
     encoded_bytes,
 };
 use factum_store::{
-    AppendError, AppendReceipt, AppendRequest, BackupReport, BoxFuture, Capability, Direction,
-    EventStore, HeadWatch, Lineage, LogPage, LogRead, Maintenance, MaintenanceError, ReadError,
-    StoreHealth, StoreMetrics, StreamInfo, StreamPage, StreamRead, VerifyReport, WriteState,
+    AppendError, AppendReceipt, AppendRequest, BackupReport, BoxFuture, Capability, CountRead,
+    Counts, Direction, EventStore, HeadWatch, Lineage, LogPage, LogRead, Maintenance,
+    MaintenanceError, ReadError, StoreHealth, StoreMetrics, StreamInfo, StreamPage, StreamRead,
+    VerifyReport, WriteState,
 };
 use tokio::sync::oneshot;
 
@@ -20,6 +21,7 @@ use crate::backup::{Snapshot, backup};
 use crate::counters::{Counters, add};
 use crate::disk::{Disk, LockGuard, OsDisk};
 use crate::frame::RECORD_HEADER_BYTES;
+use crate::indexer;
 use crate::log::Log;
 use crate::open::{OpenError, Opened, open, submit};
 use crate::options::Options;
@@ -50,6 +52,7 @@ pub struct EmbeddedStore {
 struct Threads {
     writer: Option<JoinHandle<()>>,
     background: Option<(Background, JoinHandle<()>)>,
+    indexer: Option<JoinHandle<()>>,
 }
 
 impl EmbeddedStore {
@@ -103,6 +106,7 @@ impl EmbeddedStore {
         let mut threads = Threads {
             writer: None,
             background: None,
+            indexer: None,
         };
         if let (false, Some(active)) = (read_only, shared.log.segments().last().cloned()) {
             let (background, tasks) = Background::new();
@@ -122,6 +126,9 @@ impl EmbeddedStore {
             };
             let thread = std::thread::Builder::new().name("factum-writer".to_owned());
             threads.writer = Some(thread.spawn(move || writer.run())?);
+            if shared.options.index_documents {
+                threads.indexer = Some(indexer::spawn(&shared)?);
+            }
         }
         Ok(Self {
             shared,
@@ -147,6 +154,22 @@ impl EmbeddedStore {
     /// See [`ReadError`].
     pub fn read_log_blocking(&self, request: &LogRead) -> Result<LogPage, ReadError> {
         self.shared.log.read_log(request)
+    }
+
+    /// Counts from a thread that may block; see [`EventStore::count`].
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn count_blocking(&self, request: &CountRead) -> Result<Counts, ReadError> {
+        self.shared.log.count(request)
+    }
+
+    /// Tells whether all documents are indexed, and the indexes of closed segments are in files.
+    #[must_use]
+    pub fn is_indexed(&self) -> bool {
+        let segments = self.shared.log.segments();
+        let mut closed = segments.iter().rev().skip(1);
+        indexer::backlog(&self.shared) == 0 && closed.all(|segment| segment.is_sealed())
     }
 
     fn submit(
@@ -276,6 +299,10 @@ impl EmbeddedStore {
             // A writer that panicked has said so in the state.
             drop(writer.join());
         }
+        if let Some(indexer) = threads.indexer.take() {
+            self.shared.log.doorbell.stop();
+            drop(indexer.join());
+        }
         if let Some((background, thread)) = threads.background.take() {
             background.submit(Task::Stop);
             drop(thread.join());
@@ -401,6 +428,10 @@ impl EventStore for EmbeddedStore {
         })
     }
 
+    fn count(&self, request: CountRead) -> BoxFuture<'_, Result<Counts, ReadError>> {
+        Box::pin(self.blocking(move |log| log.count(&request)))
+    }
+
     fn read_stream(&self, request: StreamRead) -> BoxFuture<'_, Result<StreamPage, ReadError>> {
         Box::pin(self.blocking(move |log| log.read_stream(&request)))
     }
@@ -451,6 +482,13 @@ impl EventStore for EmbeddedStore {
         values.push(("store_segments", segments.len() as u64));
         values.push(("store_log_bytes", log_bytes));
         values.push(("store_index_memory_bytes", index_memory as u64));
+        let documents = segments.iter().map(|segment| segment.documents());
+        let documents: usize = documents.map(|documents| documents.memory_bytes()).sum();
+        values.push(("store_documents_memory_bytes", documents as u64));
+        values.push((
+            "store_documents_backlog_events",
+            indexer::backlog(&self.shared),
+        ));
         values.push(("store_events", self.head().map_or(0, Position::get)));
         StoreMetrics { values }
     }

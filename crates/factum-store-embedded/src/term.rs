@@ -3,6 +3,7 @@
 use std::hash::Hasher as _;
 
 use factum_model::{EventId, KnownMetadata, RecordedEvent, StreamId};
+use factum_query::{Part, TermHasher, TermLimits, document_terms};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{self, Hasher128 as _};
 
@@ -29,6 +30,10 @@ const CORRELATION: u8 = 6;
 const CAUSATION: u8 = 7;
 const USER: u8 = 8;
 const EVENT_ID: u8 = 9;
+/// The terms of events whose documents have more places and values, or more words, than are
+/// indexed: they may have any.
+const OVERFLOW_OF_PATHS: u8 = 10;
+const OVERFLOW_OF_WORDS: u8 = 11;
 
 impl TermKey {
     fn hash(&self, kind: u8, parts: &[&[u8]]) -> Term {
@@ -86,6 +91,36 @@ impl TermKey {
 
     pub(crate) fn event_id(&self, id: EventId) -> Term {
         self.hash(EVENT_ID, &[id.as_bytes()])
+    }
+
+    /// Returns what makes the terms of documents.
+    pub(crate) const fn hasher(&self) -> TermHasher {
+        TermHasher::new(self.0)
+    }
+
+    /// Returns the term of events of which not all places and values are indexed.
+    pub(crate) fn overflow_of_paths(&self) -> Term {
+        self.hash(OVERFLOW_OF_PATHS, &[])
+    }
+
+    /// Returns the term of events of which not all words are indexed.
+    pub(crate) fn overflow_of_words(&self) -> Term {
+        self.hash(OVERFLOW_OF_WORDS, &[])
+    }
+
+    /// Adds the terms of the documents of an event. A term may come many times.
+    pub(crate) fn document_terms(&self, event: &RecordedEvent, terms: &mut Vec<Term>) {
+        let limits = TermLimits::default();
+        let hasher = self.hasher();
+        let mut part = |part, json| document_terms(&hasher, part, json, &limits, terms);
+        let coverage = part(Part::Payload, event.payload());
+        let coverage = coverage.and(part(Part::Metadata, event.metadata()));
+        if !coverage.paths {
+            terms.push(self.overflow_of_paths());
+        }
+        if !coverage.words {
+            terms.push(self.overflow_of_words());
+        }
     }
 
     /// Calls `each` with every term of an event. A term may come twice.

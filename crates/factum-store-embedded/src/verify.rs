@@ -10,8 +10,9 @@ use hashbrown::HashMap;
 
 use crate::disk::{Disk, DiskFile, read_range};
 use crate::frame::FrameError;
-use crate::index::TailIndex;
-use crate::index::build::{IndexIdentity, encode};
+use crate::index::build::{IndexIdentity, IndexKind, encode};
+use crate::index::{IndexError, SealedIndex, TailIndex};
+use crate::indexer::documents_identity;
 use crate::manifest::{ClosedSegment, MANIFEST, Manifest, SegmentEntry};
 use crate::open::open_log;
 use crate::segment::{lose, push_group};
@@ -128,6 +129,7 @@ impl Verification<'_> {
         self.report.n_bytes += walk.end().offset;
         if let Some(closed) = &entry.closed {
             self.index(entry, closed, &tail)?;
+            self.documents(entry, closed)?;
         }
         Ok(())
     }
@@ -268,6 +270,33 @@ impl Verification<'_> {
         Ok(())
     }
 
+    /// The index of the documents, where there is one, must be whole and of these events.
+    fn documents(&mut self, entry: &SegmentEntry, closed: &ClosedSegment) -> io::Result<()> {
+        let name = entry.documents_name();
+        let file = match self.disk.open(&name) {
+            // It is made behind the writer, so it may not be there yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        self.report.n_files += 1;
+        self.report.n_bytes += file.length()?;
+        let store_id = self.manifest.lineage.store_id;
+        let identity = documents_identity(store_id, entry, closed.n_events, closed.end.chain);
+        match SealedIndex::open(file, &identity).and_then(|index| index.verify()) {
+            Ok(()) => Ok(()),
+            Err(IndexError::Io(error)) => Err(error),
+            Err(IndexError::Damaged(damage)) => {
+                let detail =
+                    format!("{damage}; it is made again when it is asked, or at the next open");
+                self.report.findings.push(Finding {
+                    kind: FindingKind::Index,
+                    ..file_finding(&name, &detail)
+                });
+                Ok(())
+            }
+        }
+    }
+
     /// The index must be the one that the log gives.
     fn index(
         &mut self,
@@ -293,6 +322,7 @@ impl Verification<'_> {
         let length = file.length()?;
         self.report.n_bytes += length;
         let identity = IndexIdentity {
+            kind: IndexKind::Fields,
             store_id: self.manifest.lineage.store_id,
             base: entry.base,
             generation,

@@ -7,6 +7,7 @@
 mod append;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod count;
 mod cursor;
 mod health;
 mod maintenance;
@@ -18,6 +19,7 @@ pub use crate::append::{
     AppendCondition, AppendError, AppendReceipt, AppendRequest, EventReceipt, PartialRepeat,
     StreamExpectation,
 };
+pub use crate::count::{CountBy, CountRead, Counts, Group, Tally};
 pub use crate::cursor::{Cursor, CursorError, Lineage, LineageId, StoreId};
 pub use crate::health::{StoreHealth, StoreMetrics, WriteState};
 pub use crate::maintenance::{

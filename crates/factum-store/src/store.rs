@@ -7,6 +7,7 @@ use factum_model::{AggregateId, AggregateType, EventId, Position, RecordedEvent,
 use tokio::sync::watch;
 
 use crate::append::{AppendError, AppendReceipt, AppendRequest};
+use crate::count::{CountRead, Counting, Counts};
 use crate::cursor::Lineage;
 use crate::health::{StoreHealth, StoreMetrics};
 use crate::maintenance::Maintenance;
@@ -59,6 +60,21 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// See [`ReadError`]. A damaged range is an error when the read reaches it, never a gap.
     fn read_log(&self, request: LogRead) -> BoxFuture<'_, Result<LogPage, ReadError>>;
+
+    /// Counts the events that match, in all and by group. As given here it reads them; a store
+    /// with an index has a better way.
+    ///
+    /// # Errors
+    /// See [`ReadError`]. Reaching a bound of the request is no error: the answer says so.
+    fn count(&self, request: CountRead) -> BoxFuture<'_, Result<Counts, ReadError>> {
+        Box::pin(async move {
+            let mut counting = Counting::new(&request);
+            while let Some(read) = counting.next(&request) {
+                counting.add(&request, &self.read_log(read).await?);
+            }
+            Ok(counting.finish(&request))
+        })
+    }
 
     /// Reads a page of one stream.
     ///

@@ -18,6 +18,7 @@
 pub mod differential;
 mod disk;
 pub mod linearizability;
+pub mod queries;
 mod random;
 
 pub use crate::disk::{Fault, SimDisk};

@@ -9,11 +9,13 @@ use xorf::{BinaryFuse8, DmaSerializable as _};
 
 use crate::bytes_io::{crc, put};
 use crate::disk::Disk;
+use crate::documents::Dictionary;
 use crate::frame::FORMAT_VERSION;
 use crate::index::TailIndex;
 
 pub(crate) const HEADER_BYTES: usize = 64;
-pub(crate) const HEADER_MAGIC: &[u8; 8] = b"FCTMIDX1";
+const HEADER_MAGIC: &[u8; 8] = b"FCTMIDX1";
+const DOCUMENTS_MAGIC: &[u8; 8] = b"FCTMDOC1";
 pub(crate) const FOOTER_BYTES: usize = 144;
 pub(crate) const FOOTER_MAGIC: &[u8; 8] = b"FCTMIDXF";
 pub(crate) const N_SECTIONS: usize = 7;
@@ -26,9 +28,22 @@ pub(crate) const POSTING_BIT: u32 = 1 << 31;
 /// Lists up to this length are stored as differences, longer ones as bitmaps.
 const LIST_MAX: usize = 1024;
 
+/// What an index has the terms of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IndexKind {
+    /// The fields of events, with the places of their records and their times.
+    Fields,
+    /// Payloads and metadata.
+    Documents {
+        /// The chain value at the end of the segment: the file belongs to these events only.
+        chain: u64,
+    },
+}
+
 /// What the header of an index says about its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexIdentity {
+    pub(crate) kind: IndexKind,
     pub(crate) store_id: StoreId,
     pub(crate) base: Position,
     pub(crate) generation: u32,
@@ -39,13 +54,18 @@ pub(crate) struct IndexIdentity {
 impl IndexIdentity {
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        put(&mut bytes, 0, HEADER_MAGIC);
+        let (magic, chain) = match self.kind {
+            IndexKind::Fields => (HEADER_MAGIC, 0),
+            IndexKind::Documents { chain } => (DOCUMENTS_MAGIC, chain),
+        };
+        put(&mut bytes, 0, magic);
         put(&mut bytes, 8, &FORMAT_VERSION.to_le_bytes());
         put(&mut bytes, 12, &self.generation.to_le_bytes());
         put(&mut bytes, 16, &self.store_id.0);
         put(&mut bytes, 32, &self.base.get().to_le_bytes());
         put(&mut bytes, 40, &self.n_events.to_le_bytes());
         put(&mut bytes, 44, &self.log_end.to_le_bytes());
+        put(&mut bytes, 52, &chain.to_le_bytes());
         let sum = crc(&bytes[..60]);
         put(&mut bytes, 60, &sum.to_le_bytes());
         bytes
@@ -53,18 +73,13 @@ impl IndexIdentity {
 }
 
 /// Writes an index file and syncs it and its name.
-pub(crate) fn write(
-    disk: &dyn Disk,
-    name: &str,
-    identity: &IndexIdentity,
-    tail: &TailIndex,
-) -> io::Result<()> {
+pub(crate) fn write(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
     match disk.remove(name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let file = disk.create(name)?;
-    file.write_at(&encode(identity, tail)?, 0)?;
+    file.write_at(bytes, 0)?;
     file.sync_data()?;
     disk.sync_dir()
 }
@@ -72,63 +87,118 @@ pub(crate) fn write(
 /// Returns the bytes of an index file.
 pub(crate) fn encode(identity: &IndexIdentity, tail: &TailIndex) -> io::Result<Vec<u8>> {
     let terms = tail.sorted_terms();
-    let mut file = identity.encode().to_vec();
-    let mut sections = Vec::with_capacity(N_SECTIONS);
-    let mut section = |file: &mut Vec<u8>, bytes: &[u8]| {
-        file.resize(file.len().next_multiple_of(8), 0);
-        sections.push((file.len() as u64, bytes.len() as u64));
-        file.extend_from_slice(bytes);
+    let mut table = TermTable::default();
+    for (term, ordinals) in &terms {
+        table.push(*term, ordinals)?;
+    }
+    let parts = Parts {
+        offsets: integers(tail.offsets().iter().map(|offset| offset.to_le_bytes())),
+        names: names(tail),
+        times: tail.times().encode(),
+        filter: filter(&terms)?,
     };
-    section(
-        &mut file,
-        &integers(tail.offsets().iter().map(|offset| offset.to_le_bytes())),
-    );
-    section(
-        &mut file,
-        &integers(terms.iter().map(|(term, _)| term.to_le_bytes())),
-    );
-    let (refs, postings) = references(&terms)?;
-    section(
-        &mut file,
-        &integers(refs.iter().map(|reference| reference.to_le_bytes())),
-    );
-    section(&mut file, &postings);
-    section(&mut file, &names(tail));
-    section(&mut file, &tail.times().encode());
-    section(&mut file, &filter(&terms)?);
-    let checks = integers(
-        file.chunks(BLOCK_BYTES)
-            .map(|block| crc(block).to_le_bytes()),
-    );
-    let checks_offset = file.len() as u64;
-    file.extend_from_slice(&checks);
-    sections.push((checks_offset, checks.len() as u64));
-    let footer = footer(&sections, crc(&checks));
-    file.extend_from_slice(&footer);
-    Ok(file)
+    Ok(table.finish(identity, &parts))
+}
+
+/// Returns the bytes of an index that has only terms, which come in ascending order.
+pub(crate) fn encode_terms(
+    identity: &IndexIdentity,
+    table: &TermTable,
+    dictionary: &Dictionary,
+) -> Vec<u8> {
+    let (users, tags) = (&dictionary.users, &dictionary.tags);
+    let mut names = Vec::new();
+    put_names(&mut names, users.iter());
+    put_names(&mut names, tags.iter());
+    let complete = [users, tags].map(|names| u8::from(names.is_complete()));
+    let parts = Parts {
+        offsets: Vec::new(),
+        names,
+        times: complete.to_vec(),
+        filter: Vec::new(),
+    };
+    table.finish(identity, &parts)
+}
+
+/// The sections of an index file that are not its terms.
+struct Parts {
+    offsets: Vec<u8>,
+    names: Vec<u8>,
+    times: Vec<u8>,
+    /// Empty where there is none.
+    filter: Vec<u8>,
+}
+
+/// The terms of an index file, encoded as they come.
+#[derive(Debug, Default)]
+pub(crate) struct TermTable {
+    keys: Vec<u8>,
+    refs: Vec<u8>,
+    postings: Vec<u8>,
+    fences: Vec<u64>,
+    n_keys: usize,
+}
+
+impl TermTable {
+    /// Adds the next term with the ordinals of its events, ascending.
+    pub(crate) fn push(&mut self, term: u64, ordinals: &[u32]) -> io::Result<()> {
+        let reference = match ordinals {
+            [only] => *only,
+            ordinals => {
+                let place = u32::try_from(self.postings.len() / 4).ok();
+                let place = place.filter(|at| *at < POSTING_BIT);
+                encode_posting(ordinals, &mut self.postings)?;
+                place.ok_or(io::ErrorKind::FileTooLarge)? | POSTING_BIT
+            }
+        };
+        if self.n_keys.is_multiple_of(KEYS_PER_FENCE) {
+            self.fences.push(term);
+        }
+        self.n_keys += 1;
+        self.keys.extend_from_slice(&term.to_le_bytes());
+        self.refs.extend_from_slice(&reference.to_le_bytes());
+        Ok(())
+    }
+
+    fn finish(&self, identity: &IndexIdentity, parts: &Parts) -> Vec<u8> {
+        let fences = u32::try_from(self.fences.len()).unwrap_or(u32::MAX);
+        let mut filter = fences.to_le_bytes().to_vec();
+        filter.extend(self.fences.iter().flat_map(|fence| fence.to_le_bytes()));
+        if parts.filter.is_empty() {
+            filter.extend_from_slice(&[0; BinaryFuse8::DESCRIPTOR_LEN + 4]);
+        } else {
+            filter.extend_from_slice(&parts.filter);
+        }
+        let mut file = identity.encode().to_vec();
+        let mut sections = Vec::with_capacity(N_SECTIONS + 1);
+        for bytes in [
+            &parts.offsets,
+            &self.keys,
+            &self.refs,
+            &self.postings,
+            &parts.names,
+            &parts.times,
+            &filter,
+        ] {
+            file.resize(file.len().next_multiple_of(8), 0);
+            sections.push((file.len() as u64, bytes.len() as u64));
+            file.extend_from_slice(bytes);
+        }
+        let checks = integers(
+            file.chunks(BLOCK_BYTES)
+                .map(|block| crc(block).to_le_bytes()),
+        );
+        let checks_offset = file.len() as u64;
+        file.extend_from_slice(&checks);
+        sections.push((checks_offset, checks.len() as u64));
+        let footer = footer(&sections, crc(&checks));
+        file.extend_from_slice(&footer);
+        file
+    }
 }
 
 fn integers<const N: usize>(values: impl Iterator<Item = [u8; N]>) -> Vec<u8> {
     values.flatten().collect()
-}
-
-fn references(terms: &[(u64, &[u32])]) -> io::Result<(Vec<u32>, Vec<u8>)> {
-    let mut refs = Vec::with_capacity(terms.len());
-    let mut postings = Vec::new();
-    for (_, ordinals) in terms {
-        match ordinals {
-            [only] => refs.push(*only),
-            ordinals => {
-                let place = u32::try_from(postings.len() / 4)
-                    .ok()
-                    .filter(|at| *at < POSTING_BIT);
-                let place = place.ok_or(io::ErrorKind::FileTooLarge)?;
-                refs.push(place | POSTING_BIT);
-                encode_posting(ordinals, &mut postings)?;
-            }
-        }
-    }
-    Ok((refs, postings))
 }
 
 fn encode_posting(ordinals: &[u32], postings: &mut Vec<u8>) -> io::Result<()> {
@@ -189,34 +259,25 @@ pub(crate) fn decode_posting(count: u32, list: &[u8]) -> Option<RoaringBitmap> {
 
 fn names(tail: &TailIndex) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let types: Vec<_> = tail.event_types().collect();
-    let aggregates: Vec<_> = tail.aggregate_types().collect();
-    for names in [types, aggregates] {
-        bytes.extend_from_slice(&u32::try_from(names.len()).unwrap_or(u32::MAX).to_le_bytes());
-        for name in names {
-            bytes.extend_from_slice(&u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes());
-            bytes.extend_from_slice(name.as_bytes());
-        }
-    }
+    put_names(&mut bytes, tail.event_types());
+    put_names(&mut bytes, tail.aggregate_types());
     bytes
 }
 
+fn put_names<'a>(bytes: &mut Vec<u8>, names: impl ExactSizeIterator<Item = &'a str>) {
+    bytes.extend_from_slice(&u32::try_from(names.len()).unwrap_or(u32::MAX).to_le_bytes());
+    for name in names {
+        bytes.extend_from_slice(&u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes());
+        bytes.extend_from_slice(name.as_bytes());
+    }
+}
+
 fn filter(terms: &[(u64, &[u32])]) -> io::Result<Vec<u8>> {
-    let fences: Vec<_> = terms
-        .iter()
-        .step_by(KEYS_PER_FENCE)
-        .map(|(term, _)| *term)
-        .collect();
     let keys: Vec<_> = terms.iter().map(|(term, _)| *term).collect();
     let filter = BinaryFuse8::try_from(&keys).map_err(io::Error::other)?;
-    let mut bytes = u32::try_from(fences.len())
-        .unwrap_or(u32::MAX)
-        .to_le_bytes()
-        .to_vec();
-    bytes.extend(fences.iter().flat_map(|fence| fence.to_le_bytes()));
     let mut descriptor = [0; BinaryFuse8::DESCRIPTOR_LEN];
     filter.dma_copy_descriptor_to(&mut descriptor);
-    bytes.extend_from_slice(&descriptor);
+    let mut bytes = descriptor.to_vec();
     let length = u32::try_from(filter.fingerprints.len()).unwrap_or(u32::MAX);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&filter.fingerprints);

@@ -1,128 +1,202 @@
-//! From a filter to the events that may match it.
+//! From a filter to what the indexes of a segment say of its events.
 
 use std::ops::Range;
 
-use factum_query::{Filter, TypePattern};
+use factum_query::{Answer, Leaf, Narrowing, TermHasher, TimeRange, TypePattern};
 use roaring::RoaringBitmap;
 
+use crate::documents::Documents;
+use crate::index::bounds::Bounds;
 use crate::index::{Index, IndexError};
 use crate::term::{Term, TermKey};
 
-/// Returns the ordinals, within a range, of the events that may match; `None` when no condition
-/// of the filter is one that the index knows, so that all of them may.
-///
-/// Every event that matches is among them; whether one of them matches is for
-/// [`Filter::matches`] to say.
-pub(crate) fn candidates(
-    index: &Index,
-    key: &TermKey,
-    filter: &Filter,
-    range: &Range<u32>,
-) -> Result<Option<RoaringBitmap>, IndexError> {
-    let mut found = Narrowing {
-        index,
-        range,
-        found: None,
-    };
-    // The most selective conditions come first: an empty result ends the work.
-    found.any(filter.ids.iter().map(|id| key.event_id(*id)))?;
-    found.any(
-        filter
-            .streams
-            .iter()
-            .map(|stream| key.stream(stream.aggregate_type.as_str(), stream.aggregate_id.as_str())),
-    )?;
-    found.any(
-        filter
-            .aggregate_ids
-            .iter()
-            .map(|id| key.aggregate_id(id.as_str())),
-    )?;
-    found.any(
-        filter
-            .correlation_id
-            .iter()
-            .map(|id| key.correlation(id.as_str())),
-    )?;
-    found.any(filter.causation_id.iter().map(|id| key.causation(*id)))?;
-    found.any(filter.user_id.iter().map(|id| key.user(id)))?;
-    for tag in &filter.tags {
-        found.any([key.tag(tag)])?;
-    }
-    if !filter.event_types.is_empty() && !found.is_empty() {
-        found.narrow(event_types(index, key, &filter.event_types, range)?);
-    }
-    found.any(
-        filter
-            .aggregate_types
-            .iter()
-            .map(|name| key.aggregate_type(name.as_str())),
-    )?;
-    if !filter.any_of.is_empty() && !found.is_empty() {
-        let mut union = Some(RoaringBitmap::new());
-        for inner in &filter.any_of {
-            let inner = candidates(index, key, inner, range)?;
-            union = union.zip(inner).map(|(union, inner)| union | inner);
-        }
-        if let Some(union) = union {
-            found.narrow(union);
-        }
-    }
-    Ok(found.found)
+/// So few events are read sooner than the list of a frequent term.
+const FEW_EVENTS: u64 = 64;
+/// A list of fewer events is read without a thought.
+const SHORT_LIST: u64 = 4096;
+
+/// A question to the indexes of a segment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) narrowing: &'a Narrowing,
+    pub(crate) range: &'a Range<u32>,
+    pub(crate) key: &'a TermKey,
 }
 
-fn event_types(
-    index: &Index,
-    key: &TermKey,
-    patterns: &[TypePattern],
-    range: &Range<u32>,
-) -> Result<RoaringBitmap, IndexError> {
-    let names = if patterns.iter().all(TypePattern::is_exact) {
-        patterns
-            .iter()
-            .map(|pattern| pattern.as_str().to_owned())
-            .collect()
-    } else {
-        index.event_types(|name| patterns.iter().any(|pattern| pattern.matches(name)))
-    };
-    let mut union = index.lost(range);
-    for name in names {
-        union |= index.bitmap(key.event_type(&name), range)?;
-    }
-    Ok(union)
-}
-
-struct Narrowing<'a> {
-    index: &'a Index,
+/// What is asked.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) index: &'a Index,
+    pub(crate) documents: &'a Documents,
+    key: &'a TermKey,
+    hasher: TermHasher,
     range: &'a Range<u32>,
-    found: Option<RoaringBitmap>,
+    /// Events whose records were lost before they could be indexed.
+    lost: RoaringBitmap,
+    /// Events whose documents are not indexed yet.
+    missing: Range<u32>,
 }
 
-impl Narrowing<'_> {
-    fn is_empty(&self) -> bool {
-        self.found.as_ref().is_some_and(RoaringBitmap::is_empty)
-    }
+/// Answers a question. Every event that matches is among the possible, every event among the
+/// certain matches.
+pub(crate) fn bounds(
+    question: &Question<'_>,
+    index: &Index,
+    documents: &Documents,
+) -> Result<Bounds, IndexError> {
+    let range = question.range;
+    let asked = Asked {
+        index,
+        documents,
+        key: question.key,
+        hasher: question.key.hasher(),
+        range,
+        lost: index.lost(range),
+        missing: documents.end().clamp(range.start, range.end)..range.end,
+    };
+    asked.bounds(question.narrowing)
+}
 
-    fn narrow(&mut self, by: RoaringBitmap) {
-        match &mut self.found {
-            Some(found) => *found &= by,
-            None => self.found = Some(by),
+impl Asked<'_> {
+    fn bounds(&self, narrowing: &Narrowing) -> Result<Bounds, IndexError> {
+        match narrowing {
+            Narrowing::Anything { .. } => Ok(Bounds::unknown(self.range)),
+            Narrowing::Leaf { leaf, answer } => {
+                let bounds = self.leaf(leaf)?;
+                Ok(match answer {
+                    Answer::Exact => bounds,
+                    // Spans of time are kept by block, and what they say is said here.
+                    Answer::Superset { .. }
+                        if matches!(leaf, Leaf::Timestamp(_) | Leaf::Recorded(_)) =>
+                    {
+                        bounds
+                    }
+                    Answer::Superset { .. } => bounds.loosened(),
+                })
+            }
+            Narrowing::And(inner) => self.all(inner),
+            Narrowing::Or(inner) => {
+                let mut either = Bounds::exactly(RoaringBitmap::new());
+                for inner in inner {
+                    either.or(&self.bounds(inner)?);
+                }
+                Ok(either)
+            }
+            Narrowing::Not(inner) => Ok(self.bounds(inner)?.not(self.range)),
         }
     }
 
-    /// Narrows to the events with at least one of the terms; without a term nothing is asked.
-    fn any(&mut self, terms: impl IntoIterator<Item = Term>) -> Result<(), IndexError> {
-        if self.is_empty() {
-            return Ok(());
+    /// Begins with the part that leaves the fewest events. A part that would cost more to read
+    /// than the events that are left is not read.
+    fn all(&self, inner: &[Narrowing]) -> Result<Bounds, IndexError> {
+        let mut sized = Vec::with_capacity(inner.len());
+        for part in inner {
+            sized.push((self.size(part)?, part));
         }
-        let mut union: Option<RoaringBitmap> = None;
+        sized.sort_by_key(|(size, _)| *size);
+        let mut bounds = Bounds::everything(self.range);
+        for (size, part) in sized {
+            let n_left = bounds.possible.len();
+            if n_left == 0 {
+                break;
+            }
+            if n_left <= FEW_EVENTS && size > SHORT_LIST {
+                bounds = bounds.loosened();
+            } else {
+                bounds.and(&self.bounds(part)?);
+            }
+        }
+        Ok(bounds)
+    }
+
+    /// Returns how many events a part leaves, at most; for the order only.
+    fn size(&self, narrowing: &Narrowing) -> Result<u64, IndexError> {
+        let all = u64::from(self.range.end.saturating_sub(self.range.start));
+        Ok(match narrowing {
+            Narrowing::Anything { .. } | Narrowing::Not(_) => all,
+            Narrowing::And(inner) => {
+                let mut least = all;
+                for part in inner {
+                    least = least.min(self.size(part)?);
+                }
+                least
+            }
+            Narrowing::Or(inner) => {
+                let mut sum = 0_u64;
+                for part in inner {
+                    sum = sum.saturating_add(self.size(part)?);
+                }
+                sum.min(all)
+            }
+            Narrowing::Leaf { leaf, .. } => match leaf {
+                Leaf::Term(term) => self.documents.count(self.hasher.term(term))?,
+                Leaf::Word(word) => self.documents.count(self.hasher.word(word))?,
+                Leaf::Ids(_) | Leaf::Streams(_) | Leaf::Correlation(_) | Leaf::Causation(_) => 1,
+                Leaf::AggregateIds(_) => 2,
+                Leaf::User(user) => self.index.count(self.key.user(user))?,
+                Leaf::Tag(tag) => self.index.count(self.key.tag(tag))?,
+                Leaf::Timestamp(_) | Leaf::Recorded(_) => all / 2,
+                Leaf::EventTypes(_) | Leaf::AggregateTypes(_) => all / 2,
+                Leaf::Sequence(_) => all,
+            },
+        })
+    }
+
+    fn leaf(&self, leaf: &Leaf) -> Result<Bounds, IndexError> {
+        let key = self.key;
+        match leaf {
+            Leaf::EventTypes(patterns) => self.event_types(patterns),
+            Leaf::AggregateTypes(names) => {
+                self.any(names.iter().map(|name| key.aggregate_type(name.as_str())))
+            }
+            Leaf::AggregateIds(ids) => self.any(ids.iter().map(|id| key.aggregate_id(id.as_str()))),
+            Leaf::Streams(streams) => self.any(streams.iter().map(|stream| {
+                key.stream(stream.aggregate_type.as_str(), stream.aggregate_id.as_str())
+            })),
+            Leaf::Ids(ids) => self.any(ids.iter().map(|id| key.event_id(*id))),
+            Leaf::Tag(tag) => self.any([key.tag(tag)]),
+            Leaf::Correlation(id) => self.any([key.correlation(id.as_str())]),
+            Leaf::Causation(id) => self.any([key.causation(*id)]),
+            Leaf::User(user) => self.any([key.user(user)]),
+            Leaf::Timestamp(span) => Ok(self.span(*span, TimeRange::default())),
+            Leaf::Recorded(span) => Ok(self.span(TimeRange::default(), *span)),
+            Leaf::Sequence(_) => Ok(Bounds::unknown(self.range)),
+            Leaf::Term(term) => self.document(self.hasher.term(term), key.overflow_of_paths()),
+            Leaf::Word(word) => self.document(self.hasher.word(word), key.overflow_of_words()),
+        }
+    }
+
+    /// Events with one of the terms.
+    fn any(&self, terms: impl IntoIterator<Item = Term>) -> Result<Bounds, IndexError> {
+        let mut found = RoaringBitmap::new();
         for term in terms {
-            let bitmap = self.index.bitmap(term, self.range)?;
-            union = Some(union.map_or_else(|| bitmap.clone(), |union| union | &bitmap));
+            found |= self.index.bitmap(term, self.range)?;
         }
-        if let Some(union) = union {
-            self.narrow(union);
+        Ok(Bounds::with_doubt(found, &self.lost))
+    }
+
+    fn event_types(&self, patterns: &[TypePattern]) -> Result<Bounds, IndexError> {
+        if patterns.iter().all(TypePattern::is_exact) {
+            let names = patterns.iter().map(TypePattern::as_str);
+            return self.any(names.map(|name| self.key.event_type(name)));
         }
-        Ok(())
+        let names = self
+            .index
+            .event_types(|name| patterns.iter().any(|pattern| pattern.matches(name)));
+        self.any(names.iter().map(|name| self.key.event_type(name)))
+    }
+
+    /// Events whose documents have a term. Nothing is known of those that are not indexed yet, or
+    /// of which not all terms are.
+    fn document(&self, term: Term, overflow: Term) -> Result<Bounds, IndexError> {
+        let found = self.documents.bitmap(term, self.range)?;
+        let mut doubtful = self.documents.bitmap(overflow, self.range)?;
+        doubtful.insert_range(self.missing.clone());
+        Ok(Bounds::with_doubt(found, &doubtful))
+    }
+
+    fn span(&self, timestamp: TimeRange, recorded: TimeRange) -> Bounds {
+        let (certain, possible) = self.index.times().within(self.range, timestamp, recorded);
+        Bounds { certain, possible }
     }
 }

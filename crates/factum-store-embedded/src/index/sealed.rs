@@ -13,8 +13,8 @@ use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable as _, Filter as _, Filte
 use crate::bytes_io::{Reader, Short, crc};
 use crate::disk::{DiskFile, read_exact_at, read_range};
 use crate::index::build::{
-    BLOCK_BYTES, FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES, IndexIdentity, KEYS_PER_FENCE,
-    N_SECTIONS, POSTING_BIT, decode_posting,
+    BLOCK_BYTES, FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES, IndexIdentity, IndexKind,
+    KEYS_PER_FENCE, N_SECTIONS, POSTING_BIT, decode_posting,
 };
 use crate::index::times::Times;
 use crate::term::Term;
@@ -60,6 +60,9 @@ pub(crate) struct SealedIndex {
     event_types: Vec<Box<str>>,
     aggregate_types: Vec<Box<str>>,
     times: Times,
+    /// Whether the lists of users and of tags, which an index of documents has in the place of the
+    /// other names, are complete.
+    names_complete: [bool; 2],
 }
 
 impl std::fmt::Debug for SealedIndex {
@@ -70,7 +73,8 @@ impl std::fmt::Debug for SealedIndex {
     }
 }
 
-/// A filter that never denies a term that is there, and one in 256 that is not.
+/// A filter that never denies a term that is there, and one in 256 that is not; without
+/// fingerprints it denies nothing.
 #[derive(Default)]
 struct TermFilter {
     descriptor: [u8; BinaryFuse8::DESCRIPTOR_LEN],
@@ -96,8 +100,8 @@ impl TermFilter {
     }
 
     fn may_contain(&self, term: Term) -> bool {
-        !self.fingerprints.is_empty()
-            && BinaryFuse8Ref::from_dma(&self.descriptor, &self.fingerprints).contains(&term)
+        self.fingerprints.is_empty()
+            || BinaryFuse8Ref::from_dma(&self.descriptor, &self.fingerprints).contains(&term)
     }
 }
 
@@ -142,25 +146,37 @@ impl SealedIndex {
             event_types: Vec::new(),
             aggregate_types: Vec::new(),
             times: Times::default(),
+            names_complete: [true; 2],
         };
         if index.read(0, HEADER_BYTES)? != identity.encode() {
             return Err(IndexError::Damaged("of another segment"));
         }
-        if index.sections[OFFSETS].length != u64::from(identity.n_events) * 4
+        let n_offsets = match identity.kind {
+            IndexKind::Fields => identity.n_events,
+            IndexKind::Documents { .. } => 0,
+        };
+        if index.sections[OFFSETS].length != u64::from(n_offsets) * 4
             || index.sections[REFS].length != index.n_keys as u64 * 4
         {
             return Err(IndexError::Damaged("section lengths"));
         }
-        index.load()?;
+        index.load(identity.kind)?;
         Ok(index)
     }
 
-    fn load(&mut self) -> Result<(), IndexError> {
+    fn load(&mut self, kind: IndexKind) -> Result<(), IndexError> {
         let names = self.whole_section(NAMES)?;
         let mut reader = Reader::new(&names);
         self.event_types = read_names(&mut reader)?;
         self.aggregate_types = read_names(&mut reader)?;
-        self.times = Times::decode(&self.whole_section(TIMES)?, self.n_events)?;
+        let times = self.whole_section(TIMES)?;
+        match kind {
+            IndexKind::Fields => self.times = Times::decode(&times, self.n_events)?,
+            IndexKind::Documents { .. } => {
+                let complete: [u8; 2] = Reader::new(&times).array()?;
+                self.names_complete = complete.map(|byte| byte == 1);
+            }
+        }
         let filter = self.whole_section(FILTER)?;
         let mut reader = Reader::new(&filter);
         for _ in 0..reader.count(8)? {
@@ -176,6 +192,18 @@ impl SealedIndex {
 
     pub(crate) fn aggregate_types(&self) -> impl Iterator<Item = &str> {
         self.aggregate_types.iter().map(|name| &**name)
+    }
+
+    /// Returns the users who occur, if this is an index of documents and has them all.
+    pub(crate) fn users(&self) -> Option<Vec<String>> {
+        let names = self.event_types().map(str::to_owned);
+        self.names_complete[0].then(|| names.collect())
+    }
+
+    /// Returns the tags that occur, if this is an index of documents and has them all.
+    pub(crate) fn tags(&self) -> Option<Vec<String>> {
+        let names = self.aggregate_types().map(str::to_owned);
+        self.names_complete[1].then(|| names.collect())
     }
 
     pub(crate) const fn times(&self) -> &Times {
@@ -203,16 +231,29 @@ impl SealedIndex {
 
     /// Returns the ordinals of the events that may have a term.
     pub(crate) fn bitmap(&self, term: Term) -> Result<RoaringBitmap, IndexError> {
+        match self.posting(term)? {
+            None => Ok(RoaringBitmap::new()),
+            Some(posting) => self.decode(&posting),
+        }
+    }
+
+    /// Returns how many events may have a term, without reading which.
+    pub(crate) fn count(&self, term: Term) -> Result<u32, IndexError> {
+        Ok(self.posting(term)?.map_or(0, |posting| posting.count()))
+    }
+
+    /// Finds the posting list of a term and reads its beginning.
+    fn posting(&self, term: Term) -> Result<Option<Posting>, IndexError> {
         if self.n_keys == 0 || !self.filter.may_contain(term) {
-            return Ok(RoaringBitmap::new());
+            return Ok(None);
         }
         let Some(place) = self.find_key(term)? else {
-            return Ok(RoaringBitmap::new());
+            return Ok(None);
         };
         let reference = self.section(REFS, place as u64 * 4, 4)?;
         let reference = Reader::new(&reference).u32()?;
         if reference & POSTING_BIT == 0 {
-            return Ok(RoaringBitmap::from_iter([reference]));
+            return Ok(Some(Posting::One(reference)));
         }
         let at = u64::from(reference & !POSTING_BIT) * 4;
         // Most lists are short, so one read brings the head and the list.
@@ -220,11 +261,41 @@ impl SealedIndex {
         let first = self.section(POSTINGS, at, to_usize(left.min(SHORT_POSTING_BYTES))?)?;
         let mut reader = Reader::new(&first);
         let (count, length) = (reader.u32()?, reader.u32()? as usize);
-        let list = match reader.bytes(length) {
-            Ok(list) => list.to_vec(),
-            Err(Short) => self.section(POSTINGS, at + 8, length)?,
+        let beginning = reader.bytes(reader.remaining())?.to_vec();
+        Ok(Some(Posting::Many {
+            count,
+            length,
+            at: at + 8,
+            beginning,
+        }))
+    }
+
+    fn decode(&self, posting: &Posting) -> Result<RoaringBitmap, IndexError> {
+        let (count, length, at, beginning) = match posting {
+            Posting::One(ordinal) => return Ok(RoaringBitmap::from_iter([*ordinal])),
+            Posting::Many {
+                count,
+                length,
+                at,
+                beginning,
+            } => (*count, *length, *at, beginning),
         };
-        decode_posting(count, &list).ok_or(IndexError::Damaged("posting list"))
+        let decoded = match beginning.get(..length) {
+            Some(list) => decode_posting(count, list),
+            None => decode_posting(count, &self.section(POSTINGS, at, length)?),
+        };
+        decoded.ok_or(IndexError::Damaged("posting list"))
+    }
+
+    /// Walks over all terms in ascending order.
+    pub(crate) fn terms(&self) -> Terms<'_> {
+        Terms {
+            index: self,
+            next: 0,
+            keys: Vec::new().into_iter(),
+            postings_at: 0,
+            postings: Vec::new(),
+        }
     }
 
     fn find_key(&self, term: Term) -> Result<Option<usize>, IndexError> {
@@ -233,18 +304,20 @@ impl SealedIndex {
             return Ok(None);
         };
         let first = block * KEYS_PER_FENCE;
+        let raw = self.keys_from(first)?;
+        let (keys, _) = raw.as_chunks::<8>();
+        let found = keys.binary_search_by_key(&term, |key| u64::from_le_bytes(*key));
+        Ok(found.ok().map(|found| first + found))
+    }
+
+    /// Reads the keys between a fence and the next.
+    fn keys_from(&self, first: usize) -> Result<Vec<u8>, IndexError> {
         let n_keys = KEYS_PER_FENCE.min(self.n_keys.saturating_sub(first));
-        let raw = self.section(KEYS, first as u64 * 8, n_keys * 8)?;
-        let mut reader = Reader::new(&raw);
-        let keys: Vec<u64> = (0..n_keys)
-            .map(|_| reader.u64())
-            .collect::<Result<_, _>>()?;
-        Ok(keys.binary_search(&term).ok().map(|found| first + found))
+        self.section(KEYS, first as u64 * 8, n_keys * 8)
     }
 
     /// Reads every block and checks it.
-    #[cfg(test)]
-    fn verify(&self) -> Result<(), IndexError> {
+    pub(crate) fn verify(&self) -> Result<(), IndexError> {
         let end = to_usize(self.sections[CHECKS].offset)?;
         let mut at = 0;
         while at < end {
@@ -301,6 +374,97 @@ impl SealedIndex {
             return Err(Short.into());
         }
         Ok(bytes)
+    }
+}
+
+/// A posting list that was found.
+#[derive(Debug)]
+enum Posting {
+    One(u32),
+    Many {
+        count: u32,
+        length: usize,
+        /// Where the list is, in the section of the postings.
+        at: u64,
+        /// What was read of it, and perhaps of what follows.
+        beginning: Vec<u8>,
+    },
+}
+
+impl Posting {
+    const fn count(&self) -> u32 {
+        match self {
+            Self::One(_) => 1,
+            Self::Many { count, .. } => *count,
+        }
+    }
+}
+
+/// How much of the postings is read ahead.
+const AHEAD_BYTES: usize = 64 << 10;
+
+/// Walks over all terms of an index in ascending order, reading ahead.
+#[derive(Debug)]
+pub(crate) struct Terms<'a> {
+    index: &'a SealedIndex,
+    /// The first key that was not read yet.
+    next: usize,
+    keys: std::vec::IntoIter<(Term, u32)>,
+    /// Where `postings` stands in the section.
+    postings_at: u64,
+    postings: Vec<u8>,
+}
+
+impl Terms<'_> {
+    /// Returns the next term, and adds the ordinals of its events to `ordinals`.
+    pub(crate) fn next(&mut self, ordinals: &mut Vec<u32>) -> Result<Option<Term>, IndexError> {
+        if self.keys.len() == 0 {
+            self.read_keys()?;
+        }
+        let Some((term, reference)) = self.keys.next() else {
+            return Ok(None);
+        };
+        if reference & POSTING_BIT == 0 {
+            ordinals.push(reference);
+            return Ok(Some(term));
+        }
+        let at = u64::from(reference & !POSTING_BIT) * 4;
+        let mut head = Reader::new(self.postings(at, 8)?);
+        let (count, length) = (head.u32()?, head.u32()? as usize);
+        let bitmap = decode_posting(count, self.postings(at + 8, length)?);
+        ordinals.extend(bitmap.ok_or(IndexError::Damaged("posting list"))?);
+        Ok(Some(term))
+    }
+
+    fn read_keys(&mut self) -> Result<(), IndexError> {
+        let raw = self.index.keys_from(self.next)?;
+        let (keys, _) = raw.as_chunks::<8>();
+        let refs = self
+            .index
+            .section(REFS, self.next as u64 * 4, keys.len() * 4)?;
+        let (refs, _) = refs.as_chunks::<4>();
+        let pairs: Vec<_> = keys
+            .iter()
+            .zip(refs)
+            .map(|(key, reference)| (u64::from_le_bytes(*key), u32::from_le_bytes(*reference)))
+            .collect();
+        self.next += pairs.len();
+        self.keys = pairs.into_iter();
+        Ok(())
+    }
+
+    /// Returns bytes of the postings.
+    fn postings(&mut self, at: u64, length: usize) -> Result<&[u8], IndexError> {
+        let end = at + length as u64;
+        if at < self.postings_at || end > self.postings_at + self.postings.len() as u64 {
+            let left = self.index.sections[POSTINGS].length.saturating_sub(at);
+            let ahead = length.max(to_usize(left.min(AHEAD_BYTES as u64))?);
+            self.postings = self.index.section(POSTINGS, at, ahead)?;
+            self.postings_at = at;
+        }
+        let start = to_usize(at - self.postings_at)?;
+        let bytes = self.postings.get(start..start + length);
+        bytes.ok_or(IndexError::Damaged("posting list"))
     }
 }
 
@@ -386,6 +550,7 @@ mod tests {
 
     fn identity(n_events: u32) -> IndexIdentity {
         IndexIdentity {
+            kind: IndexKind::Fields,
             store_id: StoreId([1; 16]),
             base: Position::FIRST,
             generation: 0,
@@ -400,7 +565,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let disk = OsDisk::open_or_create(dir.path()).unwrap();
             let tail = tail(n_events);
-            build::write(&disk, "i", &identity(n_events), &tail).unwrap();
+            let bytes = build::encode(&identity(n_events), &tail).unwrap();
+            build::write(&disk, "i", &bytes).unwrap();
             let sealed = SealedIndex::open(disk.open("i").unwrap(), &identity(n_events)).unwrap();
             sealed.verify().unwrap();
             assert_eq!(sealed.offsets(0..n_events).unwrap(), tail.offsets());

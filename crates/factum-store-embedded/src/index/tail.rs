@@ -23,7 +23,7 @@ pub(crate) struct TailIndex {
     offsets: Vec<u32>,
     /// The ordinals of the events whose records are lost, ascending: nobody knows their terms.
     lost: Vec<u32>,
-    terms: HashMap<Term, Posting, BuildHasherDefault<TermHasher>>,
+    terms: TermMap,
     event_types: BTreeSet<Box<str>>,
     aggregate_types: BTreeSet<Box<str>>,
     times: Times,
@@ -55,6 +55,48 @@ impl Posting {
             Self::Many(ordinals) if ordinals.last() == Some(&ordinal) => {}
             Self::Many(ordinals) => ordinals.push(ordinal),
         }
+    }
+}
+
+/// Terms with the ordinals of their events.
+#[derive(Debug, Default)]
+pub(crate) struct TermMap(HashMap<Term, Posting, BuildHasherDefault<TermHasher>>);
+
+impl TermMap {
+    /// Adds an event to a term; ordinals ascend. A second time the same changes nothing.
+    pub(crate) fn push(&mut self, term: Term, ordinal: u32) {
+        self.0
+            .entry(term)
+            .and_modify(|posting| posting.push(ordinal))
+            .or_insert(Posting::One(ordinal));
+    }
+
+    /// Returns how much memory the table takes, about; without the ordinals of frequent terms.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.0.allocation_size()
+    }
+
+    /// Returns the ordinals of the events with a term.
+    pub(crate) fn posting(&self, term: Term) -> &[u32] {
+        self.0.get(&term).map(Posting::as_slice).unwrap_or_default()
+    }
+
+    /// Returns the ordinals of the events with a term, within a range.
+    pub(crate) fn bitmap(&self, term: Term, range: &Range<u32>) -> RoaringBitmap {
+        let ordinals = within(self.posting(term), range);
+        // Postings are ascending, so the only error, an unsorted value, cannot be.
+        RoaringBitmap::from_sorted_iter(ordinals.iter().copied()).unwrap_or_default()
+    }
+
+    /// Returns all terms with their ordinals, by term.
+    pub(crate) fn sorted(&self) -> Vec<(Term, &[u32])> {
+        let mut terms: Vec<_> = self
+            .0
+            .iter()
+            .map(|(term, posting)| (*term, posting.as_slice()))
+            .collect();
+        terms.sort_unstable_by_key(|(term, _)| *term);
+        terms
     }
 }
 
@@ -111,10 +153,7 @@ impl TailIndex {
     pub(crate) fn push(&mut self, entry: TailEntry<'_>, terms: impl IntoIterator<Item = Term>) {
         let ordinal = self.n_events();
         for term in terms {
-            self.terms
-                .entry(term)
-                .and_modify(|posting| posting.push(ordinal))
-                .or_insert(Posting::One(ordinal));
+            self.terms.push(term, ordinal);
         }
         // The sets have a handful of names, and most events bring one that is there.
         if !self.event_types.contains(entry.event_type) {
@@ -148,45 +187,32 @@ impl TailIndex {
         within(&self.lost, range)
     }
 
-    /// Returns the ordinals of the events with a term, within a range.
-    pub(crate) fn posting(&self, term: Term, range: &Range<u32>) -> &[u32] {
-        let ordinals = self
-            .terms
-            .get(&term)
-            .map(Posting::as_slice)
-            .unwrap_or_default();
-        within(ordinals, range)
+    pub(crate) fn bitmap(&self, term: Term, range: &Range<u32>) -> RoaringBitmap {
+        self.terms.bitmap(term, range)
     }
 
-    pub(crate) fn bitmap(&self, term: Term, range: &Range<u32>) -> RoaringBitmap {
-        // Postings are ascending, so the only error, an unsorted value, cannot be.
-        RoaringBitmap::from_sorted_iter(self.posting(term, range).iter().copied())
-            .unwrap_or_default()
+    /// Returns how many events have a term.
+    pub(crate) fn count(&self, term: Term) -> usize {
+        self.terms.posting(term).len()
     }
 
     /// Returns the last ordinal, within a range, of an event that has a term or is lost.
     pub(crate) fn last(&self, term: Term, range: &Range<u32>) -> Option<u32> {
-        let known = self.posting(term, range).last();
+        let known = within(self.terms.posting(term), range).last();
         known.max(self.lost(range).last()).copied()
     }
 
-    pub(crate) fn event_types(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn event_types(&self) -> impl ExactSizeIterator<Item = &str> {
         self.event_types.iter().map(|name| &**name)
     }
 
-    pub(crate) fn aggregate_types(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn aggregate_types(&self) -> impl ExactSizeIterator<Item = &str> {
         self.aggregate_types.iter().map(|name| &**name)
     }
 
     /// Returns all terms with their ordinals, by term.
     pub(crate) fn sorted_terms(&self) -> Vec<(Term, &[u32])> {
-        let mut terms: Vec<_> = self
-            .terms
-            .iter()
-            .map(|(term, posting)| (*term, posting.as_slice()))
-            .collect();
-        terms.sort_unstable_by_key(|(term, _)| *term);
-        terms
+        self.terms.sorted()
     }
 }
 
@@ -221,9 +247,9 @@ mod tests {
     #[test]
     fn postings_hold_each_event_once() {
         let index = index(10);
-        assert_eq!(index.posting(7, &(0..10)), (0..10).collect::<Vec<_>>());
-        assert_eq!(index.posting(1, &(2..8)), [4, 7]);
-        assert_eq!(index.posting(1003, &(0..10)), [3]);
-        assert!(index.posting(99, &(0..10)).is_empty());
+        assert_eq!(index.bitmap(7, &(0..10)), (0..10).collect());
+        assert_eq!(index.bitmap(1, &(2..8)), [4, 7].into_iter().collect());
+        assert_eq!(index.bitmap(1003, &(0..10)), [3].into_iter().collect());
+        assert!(index.bitmap(99, &(0..10)).is_empty());
     }
 }

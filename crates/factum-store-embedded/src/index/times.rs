@@ -1,6 +1,9 @@
 //! The span of times in every block of 1,024 events, so that a time range skips the other blocks.
 
+use std::ops::Range;
+
 use factum_query::TimeRange;
+use roaring::RoaringBitmap;
 
 use crate::bytes_io::{Reader, Short};
 
@@ -50,18 +53,38 @@ impl Times {
         &mut self.blocks[index]
     }
 
-    /// Tells whether the block of an event may hold one inside both ranges.
-    pub(crate) fn may_contain(
+    /// Returns the events, within a range, that are inside both spans for certain, and those that
+    /// may be.
+    pub(crate) fn within(
         &self,
-        ordinal: u32,
+        range: &Range<u32>,
         timestamp: TimeRange,
         recorded: TimeRange,
-    ) -> bool {
-        self.blocks
-            .get((ordinal / BLOCK_EVENTS) as usize)
-            .is_none_or(|block| {
-                overlaps(block.timestamp, timestamp) && overlaps(block.recorded_at, recorded)
-            })
+    ) -> (RoaringBitmap, RoaringBitmap) {
+        let (mut certain, mut possible) = (RoaringBitmap::new(), RoaringBitmap::new());
+        let first = range.start / BLOCK_EVENTS;
+        for number in first..range.end.div_ceil(BLOCK_EVENTS) {
+            let start = (number * BLOCK_EVENTS).max(range.start);
+            let events = start..(number + 1).saturating_mul(BLOCK_EVENTS).min(range.end);
+            let Some(block) = self.blocks.get(number as usize) else {
+                possible.insert_range(events);
+                continue;
+            };
+            if overlaps(block.timestamp, timestamp) && overlaps(block.recorded_at, recorded) {
+                if covers(block.timestamp, timestamp) && covers(block.recorded_at, recorded) {
+                    certain.insert_range(events.clone());
+                }
+                possible.insert_range(events);
+            }
+        }
+        (certain, possible)
+    }
+
+    /// Returns the span of the timestamps of the block of an event, and where the block ends.
+    pub(crate) fn block(&self, ordinal: u32) -> Option<((i64, i64), u32)> {
+        let number = ordinal / BLOCK_EVENTS;
+        let block = self.blocks.get(number as usize)?;
+        Some((block.timestamp, (number + 1).saturating_mul(BLOCK_EVENTS)))
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -98,6 +121,11 @@ fn widened(span: (i64, i64), at: i64) -> (i64, i64) {
     (span.0.min(at), span.1.max(at))
 }
 
+fn covers(span: (i64, i64), range: TimeRange) -> bool {
+    range.from.is_none_or(|from| from.as_micros() <= span.0)
+        && range.to.is_none_or(|to| span.1 < to.as_micros())
+}
+
 fn overlaps(span: (i64, i64), range: TimeRange) -> bool {
     range.from.is_none_or(|from| from.as_micros() <= span.1)
         && range.to.is_none_or(|to| span.0 < to.as_micros())
@@ -120,10 +148,17 @@ mod tests {
             to: Timestamp::from_micros(to),
         };
         let open = TimeRange::default();
-        assert!(times.may_contain(0, range(1023, 1024), open));
-        assert!(!times.may_contain(1024, range(1023, 1024), open));
-        assert!(times.may_contain(1024, open, range(2048, 2049)));
-        assert!(!times.may_contain(2999, open, range(0, 4096)));
+        let within = |timestamp, recorded| times.within(&(10..3000), timestamp, recorded);
+        let events = |range: Range<u32>| RoaringBitmap::from_iter(range);
+        assert_eq!(within(open, open), (events(10..3000), events(10..3000)));
+        let (certain, possible) = within(range(1000, 2048), open);
+        assert_eq!((certain, possible), (events(1024..2048), events(10..2048)));
+        let (certain, possible) = within(open, range(2048, 2049));
+        assert_eq!((certain, possible), (events(0..0), events(1024..2048)));
+        assert_eq!(
+            within(range(3000, 4000), open),
+            (events(0..0), events(0..0))
+        );
         assert_eq!(Times::decode(&times.encode(), 3000), Ok(times));
     }
 }

@@ -12,5 +12,6 @@ mod bitrot;
 mod conformance;
 mod crash;
 mod differential;
+mod queries;
 mod rolling;
 mod upkeep;
