@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use factum_model::{ErrorCode, LimitExceeded};
@@ -62,6 +62,11 @@ pub(crate) async fn whole(state: &AppState, body: Body) -> Result<WholeBody, Api
 
 async fn collect(state: &AppState, mut body: Body) -> Result<WholeBody, ApiError> {
     let limit = state.options.body_bytes_max;
+    // What says beforehand that it is too long is not waited for.
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(too_long(limit, announced));
+    }
     let mut counted = Counted {
         state: state.clone(),
         n_bytes: 0,
@@ -81,13 +86,7 @@ async fn collect(state: &AppState, mut body: Body) -> Result<WholeBody, ApiError
         };
         let actual = counted.n_bytes + data.len();
         if actual > limit {
-            let what = "request body in bytes";
-            return Err(LimitExceeded {
-                what,
-                limit,
-                actual,
-            }
-            .into());
+            return Err(too_long(limit, actual));
         }
         counted.add(data.len())?;
         if first.is_empty() && rest.is_empty() {
@@ -105,6 +104,16 @@ async fn collect(state: &AppState, mut body: Body) -> Result<WholeBody, ApiError
         rest.freeze()
     };
     Ok(WholeBody { bytes, counted })
+}
+
+fn too_long(limit: usize, actual: usize) -> ApiError {
+    let what = "request body in bytes";
+    let error = LimitExceeded {
+        what,
+        limit,
+        actual,
+    };
+    error.into()
 }
 
 impl WholeBody {

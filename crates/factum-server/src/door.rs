@@ -164,7 +164,8 @@ fn admit(door: &Door, headers: &HeaderMap) -> Result<Option<Principal>, ApiError
         Authentication::Required => {}
         Authentication::Off => return Ok(Some(state.everybody.clone())),
     }
-    let Some(presented) = headers.get(header::AUTHORIZATION) else {
+    let mut presented = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(first) = presented.next() else {
         return match door.access {
             Access::Handshake(_) => Ok(None),
             Access::Public | Access::Scope(_) => Err(ApiError::new(
@@ -173,7 +174,12 @@ fn admit(door: &Door, headers: &HeaderMap) -> Result<Option<Principal>, ApiError
             )),
         };
     };
-    let principal = authenticate(state, presented)?;
+    if presented.next().is_some() {
+        // Whoever stands in between may have looked at the other one.
+        let detail = "there is more than one Authorization header";
+        return Err(ApiError::new(ErrorCode::Unauthenticated, detail));
+    }
+    let principal = authenticate(state, first)?;
     if !principal.allows(scope) {
         let detail = format!(
             "the key {:?} does not have the scope {scope}",

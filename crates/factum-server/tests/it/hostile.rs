@@ -118,6 +118,32 @@ async fn a_body_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_body_that_says_that_it_is_too_long_is_not_waited_for() {
+    let server = Harness::start().await;
+    for path in ["/v1/events", "/v1/events/query", "/v1/keys"] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+             content-length: 99999999999\r\n\r\n{{",
+            server.admin
+        );
+        let answer = raw(&server, head.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{path}: {answer}");
+        assert!(answer.contains("limit_exceeded"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn two_keys_are_none() {
+    let server = Harness::start().await;
+    let bearer = format!("Bearer {}", server.admin);
+    for other in ["Bearer x", bearer.as_str()] {
+        let headers = [("authorization", bearer.as_str()), ("authorization", other)];
+        let answer = server.send("GET", "/v1/events", &headers, "").await;
+        answer.problem(401, "unauthenticated");
+    }
+}
+
+#[tokio::test]
 async fn connections_beyond_the_limit_are_closed() {
     let server = Harness::start_with(|options| options.connections_max = 2).await;
     let address = server.url.strip_prefix("http://").unwrap();
