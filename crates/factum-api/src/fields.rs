@@ -98,11 +98,14 @@ impl<'a, 'p, const N: usize> Fields<'a, 'p, N> {
 
     /// Returns a field that must be there.
     pub(crate) fn require(&self, name: &'static str) -> Result<Field<'a, 'p>, InputError> {
-        self.get(name).ok_or_else(|| {
-            let of = self.shape.of;
-            let fault = InputFault::MissingField { field: name, of };
-            self.path.key(name).error(self.shape.code, fault)
-        })
+        self.get(name).ok_or_else(|| self.missing(name))
+    }
+
+    /// Says that a field is missing.
+    pub(crate) fn missing(&self, name: &'static str) -> InputError {
+        let of = self.shape.of;
+        let fault = InputFault::MissingField { field: name, of };
+        self.path.key(name).error(self.shape.code, fault)
     }
 }
 
@@ -226,7 +229,7 @@ impl<'a> Field<'a, '_> {
 }
 
 /// Returns the text that a JSON string stands for.
-fn decode(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn decode(text: &str) -> Option<Cow<'_, str>> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains(['\\', '"']) && !inner.bytes().any(|byte| byte < 0x20) {
         return Some(Cow::Borrowed(inner));

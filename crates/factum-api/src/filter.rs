@@ -1,14 +1,15 @@
 //! Filters as they stand in bodies.
 
 use bytes::Bytes;
-use factum_model::{ErrorCode, EventId, StreamId};
-use factum_query::{Filter, FilterLimits, InvalidFilter, TimeRange};
+use factum_model::{ErrorCode, EventId, SequenceNumber, StreamId};
+use factum_query::{Filter, FilterLimits, SequenceRange, TimeRange};
 
 use crate::envelope::utf8;
 use crate::fields::{Field, Fields, Shape};
 use crate::input::{InputError, InputFault, Path, excerpt};
+use crate::query_json::{Level, json_query, text_query};
 
-static FILTER: Shape<12> = Shape {
+static FILTER: Shape<18> = Shape {
     of: "a filter",
     code: ErrorCode::InvalidFilter,
     names: [
@@ -23,7 +24,13 @@ static FILTER: Shape<12> = Shape {
         "userId",
         "timestampRange",
         "recordedRange",
+        "sequenceRange",
+        "payloadQuery",
+        "metadataQuery",
+        "text",
         "anyOf",
+        "allOf",
+        "not",
     ],
 };
 
@@ -31,6 +38,12 @@ static STREAM: Shape<2> = Shape {
     of: "a stream",
     code: ErrorCode::InvalidFilter,
     names: ["aggregateType", "aggregateId"],
+};
+
+static SEQUENCE_RANGE: Shape<2> = Shape {
+    of: "a range of sequence numbers",
+    code: ErrorCode::InvalidFilter,
+    names: ["from", "to"],
 };
 
 static RANGE: Shape<2> = Shape {
@@ -53,28 +66,31 @@ pub(crate) fn read_filter(
     path: &Path<'_>,
     limits: &FilterLimits,
 ) -> Result<Filter, InputError> {
-    let filter = read_level(text, path, limits, 0)?;
+    let filter = read_level(text, path, Level { limits, depth: 0 })?;
     filter
         .check(*limits)
         .map_err(|error| path.error(ErrorCode::InvalidFilter, error.into()))?;
     Ok(filter)
 }
 
-fn read_level(
-    text: &str,
-    path: &Path<'_>,
+/// Reads the conditions that stand among the fields of something larger. They are not checked
+/// together.
+pub(crate) fn read_conditions<const N: usize>(
+    fields: &Fields<'_, '_, N>,
     limits: &FilterLimits,
-    depth: usize,
 ) -> Result<Filter, InputError> {
-    if depth > limits.depth_max {
-        let limit = limits.depth_max;
-        return Err(path.error(
-            ErrorCode::InvalidFilter,
-            InvalidFilter::Depth { limit }.into(),
-        ));
-    }
-    let fields = Fields::read(text, &FILTER, path)?;
-    let max = limits.values_max;
+    conditions(fields, Level { limits, depth: 0 })
+}
+
+fn read_level(text: &str, path: &Path<'_>, level: Level<'_>) -> Result<Filter, InputError> {
+    conditions(&Fields::read(text, &FILTER, path)?, level)
+}
+
+fn conditions<const N: usize>(
+    fields: &Fields<'_, '_, N>,
+    level: Level<'_>,
+) -> Result<Filter, InputError> {
+    let max = level.limits.values_max;
     Ok(Filter {
         event_types: list(fields.given("eventTypes"), max, |text| Ok(text.parse()?))?,
         aggregate_types: list(
@@ -100,8 +116,19 @@ fn read_level(
             .transpose()?,
         timestamp: range(fields.get("timestampRange"))?,
         recorded_at: range(fields.get("recordedRange"))?,
-        any_of: any_of(fields.given("anyOf"), limits, depth)?,
-        ..Filter::default()
+        sequence: sequence_range(fields.get("sequenceRange"))?,
+        payload: fields
+            .get("payloadQuery")
+            .map(|field| json_query(field, level))
+            .transpose()?,
+        metadata: fields
+            .get("metadataQuery")
+            .map(|field| json_query(field, level))
+            .transpose()?,
+        text: fields.get("text").map(text_query).transpose()?,
+        any_of: filters(fields.given("anyOf"), level)?,
+        all_of: filters(fields.given("allOf"), level)?,
+        not: filters(fields.get("not"), level)?,
     })
 }
 
@@ -160,21 +187,41 @@ fn range(field: Option<Field<'_, '_>>) -> Result<TimeRange, InputError> {
     })
 }
 
-fn any_of(
-    field: Option<Field<'_, '_>>,
-    limits: &FilterLimits,
-    depth: usize,
-) -> Result<Vec<Filter>, InputError> {
+fn sequence_range(field: Option<Field<'_, '_>>) -> Result<SequenceRange, InputError> {
+    const EXPECTED: &str = "a sequence number, which is an integer of at least 1";
+    let Some(field) = field else {
+        return Ok(SequenceRange::default());
+    };
+    let path = field.parent.key(field.name);
+    let fields = Fields::read(field.text, &SEQUENCE_RANGE, &path)?;
+    let number = |name: &'static str| {
+        let read = |field: Field<'_, '_>| {
+            let number = SequenceNumber::new(field.integer(EXPECTED)?);
+            number.ok_or_else(|| field.not(EXPECTED))
+        };
+        fields.get(name).map(read).transpose()
+    };
+    Ok(SequenceRange {
+        from: number("from")?,
+        to: number("to")?,
+    })
+}
+
+/// Reads filters inside a filter; one alone needs no list.
+fn filters(field: Option<Field<'_, '_>>, level: Level<'_>) -> Result<Vec<Filter>, InputError> {
     let Some(field) = field else {
         return Ok(Vec::new());
     };
     let path = field.parent.key(field.name);
-    field
-        .list(limits.values_max)?
-        .into_iter()
-        .enumerate()
-        .map(|(index, text)| read_level(text, &path.index(index), limits, depth + 1))
-        .collect()
+    if field.name == "not" && field.text.starts_with('{') {
+        return Ok(vec![read_level(field.text, &path, level.inner(&path)?)?]);
+    }
+    let read = |(index, text): (usize, &str)| {
+        let path = path.index(index);
+        read_level(text, &path, level.inner(&path)?)
+    };
+    let list = field.list(level.limits.values_max)?.into_iter();
+    list.enumerate().map(read).collect()
 }
 
 #[cfg(test)]
@@ -203,6 +250,104 @@ mod tests {
             parse_filter(&"{}".into(), &FilterLimits::default())
                 .unwrap()
                 .is_empty()
+        );
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "one table of cases")]
+    fn faults_of_queries_name_place_and_rule() {
+        let leaf = |rest: &str| format!(r#"{{"payloadQuery":{{"path":"$.a",{rest}}}}}"#);
+        check(
+            r#"{"payloadQuery":{"path":"a","operator":"exists"}}"#,
+            "/payloadQuery/path",
+            "\"a\" is not a JSONPath: a path begins with $ at byte 0",
+        );
+        check(
+            r#"{"payloadQuery":[{"path":"$.a[?@.b=1]","operator":"exists"}]}"#,
+            "/payloadQuery/0/path",
+            "\"$.a[?@.b=1]\" is not a JSONPath: expected ',' or ']' at byte 8",
+        );
+        check(
+            &leaf(r#""operator":"equal","value":1"#),
+            "/payloadQuery/operator",
+            "equal is not an operator: equals, notEquals, in, contains, exists, regex, gt, gte, lt or lte",
+        );
+        check(
+            &leaf(r#""operator":"equals""#),
+            "/payloadQuery/value",
+            "field \"value\" of a query of payload or metadata is missing",
+        );
+        check(
+            &leaf(r#""operator":"equals","value":[1]"#),
+            "/payloadQuery/value",
+            "[1] is not a text, a number, true, false or null",
+        );
+        check(
+            &leaf(r#""operator":"in","value":[1,{}]"#),
+            "/payloadQuery/value/1",
+            "{} is not a text, a number, true, false or null",
+        );
+        check(
+            &leaf(r#""operator":"gt","value":true"#),
+            "/payloadQuery/value",
+            "true is not a number or a text",
+        );
+        check(
+            &leaf(r#""operator":"regex","value":"(""#),
+            "/payloadQuery/value",
+            "\"(\" is not a regular expression: unclosed group",
+        );
+        check(
+            &leaf(r#""operator":"regex","value":"(\\w{50}){50}""#),
+            "/payloadQuery/value",
+            "\"(\\\\w{50}){50}\" is not a regular expression: Compiled regex exceeds size limit of 262144 bytes.",
+        );
+        check(
+            &leaf(r#""operator":"exists","value":false"#),
+            "/payloadQuery/value",
+            "false is not true; with \"exists\" the value may be left out",
+        );
+        check(
+            r#"{"metadataQuery":{"and":[],"or":[]}}"#,
+            "/metadataQuery/or",
+            "or is not allowed beside \"and\", \"or\" or \"not\"",
+        );
+        check(
+            r#"{"metadataQuery":{"not":{"and":[{"operator":"exists"}]}}}"#,
+            "/metadataQuery/not/and/0/path",
+            "field \"path\" of a query of payload or metadata is missing",
+        );
+        check(
+            r#"{"text":" - "}"#,
+            "/text",
+            "the text has no word to search for",
+        );
+        check(
+            r#"{"text":{}}"#,
+            "/text/words",
+            "field \"words\" of a text to search for is missing",
+        );
+        check(
+            r#"{"sequenceRange":{"from":0}}"#,
+            "/sequenceRange/from",
+            "0 is not a sequence number, which is an integer of at least 1",
+        );
+        check(
+            r#"{"sequenceRange":{"from":3,"to":2}}"#,
+            "",
+            "range of sequence numbers ends at 2 before it begins at 3",
+        );
+        let deep = [r#"{"not":"#.repeat(5), "{}".to_owned(), "}".repeat(5)].concat();
+        check(
+            &deep,
+            "/not/not/not/not/not",
+            "filter is nested deeper than the limit of 4",
+        );
+        let deep = [r#"{"not":"#.repeat(99), "{}".to_owned(), "}".repeat(99)].concat();
+        check(
+            &format!(r#"{{"payloadQuery":{deep}}}"#),
+            "/payloadQuery/not/not/not/not",
+            "filter is nested deeper than the limit of 4",
         );
     }
 

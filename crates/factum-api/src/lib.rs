@@ -12,16 +12,21 @@
 mod envelope;
 mod fields;
 mod filter;
+mod filter_text;
 mod input;
 mod key;
 mod log_query;
 mod nearest;
 mod problem;
+mod query_body;
+mod query_json;
+mod query_schema;
 mod render;
 mod schema;
 
 pub use crate::envelope::{AppendInput, ConditionInput, InputLimits, parse_append, parse_line};
 pub use crate::filter::parse_filter;
+pub use crate::filter_text::{filter_json, query_json};
 pub use crate::input::{InputError, InputFault, Place};
 pub use crate::key::{NewKeyInput, parse_backup, parse_new_key, parse_revoke_query};
 pub use crate::log_query::{
@@ -29,5 +34,7 @@ pub use crate::log_query::{
     parse_query_body, parse_stream_query,
 };
 pub use crate::problem::{Problem, RELATIVE_TYPE, problem_type, status_of, title_of};
+pub use crate::query_body::{EventQuery, parse_event_query};
+pub use crate::query_schema::*;
 pub use crate::render::{Layout, write_cloud_event, write_event, write_string};
 pub use crate::schema::*;

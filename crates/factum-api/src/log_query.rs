@@ -245,7 +245,8 @@ fn limit(text: &str) -> Result<usize, InputFault> {
     check_limit(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
-fn check_limit(actual: usize) -> Result<usize, InputFault> {
+/// Checks how many events a page shall have.
+pub(crate) fn check_limit(actual: usize) -> Result<usize, InputFault> {
     match actual {
         0 => Err(InputFault::Value {
             expected: "an integer of 1 to 1000",

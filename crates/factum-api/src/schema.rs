@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::query_schema::{JsonQueryDto, NotFilterDto, SequenceRangeDto, TextQueryDto};
+
 /// What a writer expects of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
@@ -256,13 +258,34 @@ pub struct FilterDto {
     /// When it was recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded_range: Option<TimeRangeDto>,
+    /// The place in its stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence_range: Option<SequenceRangeDto>,
+    /// What is in the payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_query: Option<JsonQueryDto>,
+    /// What is in the metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata_query: Option<JsonQueryDto>,
+    /// What the string values of the payload say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextQueryDto>,
     /// At least one of these holds too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(no_recursion)]
     pub any_of: Vec<Self>,
+    /// All of these hold too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(no_recursion)]
+    pub all_of: Vec<Self>,
+    /// None of these holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(no_recursion)]
+    pub not: Option<NotFilterDto>,
 }
 
-/// Which events an append condition is about: what an index answers, so no time ranges.
+/// Which events an append condition is about: what an index decides, so no ranges, no phrases, and
+/// of payload and metadata that members exist or have a value.
 #[derive(Debug, ToSchema)]
 #[schema(as = ConditionFilter, rename_all = "camelCase")]
 #[serde(deny_unknown_fields)]
@@ -299,9 +322,21 @@ pub struct ConditionFilterDto {
     causation_id: Option<String>,
     /// The event was caused by this user.
     user_id: Option<String>,
+    /// What is in the payload: `equals`, `notEquals`, `in` and `exists` at a path of names.
+    payload_query: Option<JsonQueryDto>,
+    /// What is in the metadata, likewise.
+    metadata_query: Option<JsonQueryDto>,
+    /// Words in the string values of the payload.
+    text: Option<TextQueryDto>,
     /// At least one of these holds too.
     #[schema(no_recursion, required = false)]
     any_of: Vec<Self>,
+    /// All of these hold too.
+    #[schema(no_recursion, required = false)]
+    all_of: Vec<Self>,
+    /// None of these holds.
+    #[schema(no_recursion, required = false)]
+    not: Vec<Self>,
 }
 
 /// An event type, or a pattern: `*` for one segment, a final `>` for the rest.

@@ -8,7 +8,6 @@ mod client;
 mod close;
 mod connection;
 mod error;
-mod filter_json;
 mod limiter;
 mod operate;
 mod options;

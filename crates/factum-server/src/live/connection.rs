@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use factum_api::filter_json;
 use factum_engine::{Engine, HeadSignal, KeyRing, LiveRead, Principal, Scope};
 use factum_model::ErrorCode;
 use factum_store::ReadError;
@@ -16,7 +17,6 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::client::{ClientMessage, Place, Refusal, RefusedWhat, Subscribe, Token, parse};
 use super::close::{CloseCode, Closing};
-use super::filter_json::filter_json;
 use super::limiter::MessageLimiter;
 use super::options::LiveOptions;
 use super::registry::{ConnectionEntry, ConnectionOwner, Registration, SubscriptionEntry};
@@ -322,7 +322,7 @@ impl Connection {
         let since = engine.clock().now();
         let entry = Arc::new(SubscriptionEntry::new(
             id.clone(),
-            filter_json(&wanted.filter).to_string(),
+            filter_json(&wanted.filter),
             since,
         ));
         entry.set_scanned(reader.position());

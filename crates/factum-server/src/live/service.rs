@@ -9,14 +9,13 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
-use factum_api::parse_log_query;
+use factum_api::{filter_json, parse_log_query};
 use factum_engine::{Engine, KeyRing, LiveRead, LiveStart, Principal, Scope};
 use hyper::upgrade::OnUpgrade;
 
 use super::close::{CloseCode, Closing};
 use super::connection::{Session, serve, stop_of};
 use super::error::LiveError;
-use super::filter_json::filter_json;
 use super::operate::{ConnectionDto, ConnectionListDto, TicketDto, connection_dto};
 use super::options::LiveOptions;
 use super::origin;
@@ -170,7 +169,7 @@ impl LiveService {
         let start = self.start(start, query.after.as_deref(), last_event_id)?;
         let entry = Arc::new(SubscriptionEntry::new(
             "sse".to_owned(),
-            filter_json(&query.filter).to_string(),
+            filter_json(&query.filter),
             engine.clock().now(),
         ));
         let reader = engine.live(LiveRead {
