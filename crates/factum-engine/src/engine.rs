@@ -9,8 +9,8 @@ use factum_model::{
 };
 use factum_query::{Filter, FilterLimits};
 use factum_store::{
-    AppendReceipt, AppendRequest, Cursor, EventStore, LogPage, LogRead, Maintenance, StreamInfo,
-    StreamPage, StreamRead, Visibility,
+    AppendReceipt, AppendRequest, CountRead, Counts, Cursor, EventStore, LogPage, LogRead,
+    Maintenance, StreamInfo, StreamPage, StreamRead, Visibility,
 };
 
 use crate::check;
@@ -26,6 +26,10 @@ pub struct EngineOptions {
     pub filter_limits: FilterLimits,
     /// How long one read may look for matches before it answers with what it has.
     pub read_time_max: Duration,
+    /// How long one count may take before it answers with what it has.
+    pub count_time_max: Duration,
+    /// How many events one count may look at that the index alone does not answer for.
+    pub count_examined_max: u64,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -36,6 +40,8 @@ impl Default for EngineOptions {
             limits: Limits::default(),
             filter_limits: FilterLimits::default(),
             read_time_max: Duration::from_secs(2),
+            count_time_max: Duration::from_secs(5),
+            count_examined_max: 5_000_000,
             clock: Arc::new(SystemClock),
         }
     }
@@ -125,14 +131,54 @@ impl Engine {
             // A store that makes no progress must not hold the reader until the deadline.
             if next.scanned_to == page.scanned_to && next.events.is_empty() {
                 page.has_more = next.has_more;
+                page.examined += next.examined;
                 break;
             }
             bytes += text_bytes(&next.events);
             page.events.extend(next.events);
             page.scanned_to = next.scanned_to;
             page.has_more = next.has_more;
+            page.examined += next.examined;
         }
         Ok(page)
+    }
+
+    /// Reads a page of the log as [`Engine::read_log`] does, and counts all that matches, up to the
+    /// head of the moment in which it begins. `count` says within which bounds.
+    ///
+    /// # Errors
+    /// [`EngineError::Filter`] and [`EngineError::Read`].
+    pub async fn query(
+        &self,
+        read: LogRead,
+        count: bool,
+    ) -> Result<(LogPage, Option<Counts>), EngineError> {
+        let request = CountRead {
+            visibility: read.visibility,
+            until: self.head(),
+            ..CountRead::all(read.filter.clone())
+        };
+        let page = self.read_log(read).await?;
+        let counts = if count {
+            Some(self.count(request).await?)
+        } else {
+            None
+        };
+        Ok((page, counts))
+    }
+
+    /// Counts the events that match, within the bounds on a count.
+    ///
+    /// # Errors
+    /// [`EngineError::Filter`] and [`EngineError::Read`].
+    pub async fn count(&self, request: CountRead) -> Result<Counts, EngineError> {
+        self.check_filter(&request.filter)?;
+        let request = CountRead {
+            time_max: request.time_max.min(self.options.count_time_max),
+            examine_max: request.examine_max.min(self.options.count_examined_max),
+            ..request
+        };
+        Ok(self.store.count(request).await?)
     }
 
     /// Reads a page of one stream; empty where the reader may not see the stream.

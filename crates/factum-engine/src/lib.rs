@@ -29,6 +29,7 @@
 //! ```
 
 mod access;
+mod causes;
 mod check;
 mod engine;
 mod error;
@@ -38,6 +39,7 @@ pub use crate::access::{
     AuthenticationError, CreatedKey, Identity, KeyError, KeyInfo, KeyRing, NewKey, Principal,
     Revocation, Scope, Scopes,
 };
+pub use crate::causes::{CausalTree, Conversation, TreeEvent};
 pub use crate::engine::{Engine, EngineOptions};
 pub use crate::error::EngineError;
 pub use crate::live::{HeadSignal, LiveRead, LiveReader, LiveStart, LiveStep};

@@ -219,6 +219,7 @@ impl LiveReader {
             events,
             scanned_to,
             has_more,
+            examined: _,
         } = self.store.read_log(request).await?;
         let missing = wanted.saturating_sub(events.len());
         let reached = scanned_to.unwrap_or(before);

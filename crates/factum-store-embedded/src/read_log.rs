@@ -29,6 +29,7 @@ impl Log {
                 events: Vec::new(),
                 scanned_to: read.after,
                 has_more: false,
+                examined: 0,
             });
         };
         let mut page = PageBuilder::new(read);
@@ -309,6 +310,7 @@ impl<'a> PageBuilder<'a> {
             Some(far_end)
         };
         LogPage {
+            examined: (self.events.len() + self.scanned) as u64,
             events: self.events,
             scanned_to,
             has_more: self.stopped,

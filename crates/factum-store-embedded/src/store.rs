@@ -20,7 +20,7 @@ use crate::background::{Background, Task};
 use crate::backup::{Snapshot, backup};
 use crate::counters::{Counters, add};
 use crate::disk::{Disk, LockGuard, OsDisk};
-use crate::frame::RECORD_HEADER_BYTES;
+use crate::frame::{RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::indexer;
 use crate::log::Log;
 use crate::open::{OpenError, Opened, open, submit};
@@ -331,12 +331,15 @@ impl Shared {
         // The writer is at work behind the durable end of the last segment.
         let end_of = |base| {
             let segment = segments.iter().find(|segment| segment.entry.base == base);
-            Some(segment.map_or(0, |segment| segment.end()))
+            Some(segment.map_or(SEGMENT_HEADER_BYTES as u64, |segment| segment.end()))
         };
         verify(&*self.disk, &end_of)
     }
 
     fn backup(&self, target: &Path) -> Result<BackupReport, MaintenanceError> {
+        // In this order: the segments that the manifest then names hold all events up to the
+        // head, and where the last of them ends is read last.
+        let head = self.log.head();
         let manifest = self
             .manifest
             .lock()
@@ -347,9 +350,8 @@ impl Shared {
         let active = segments
             .iter()
             .find(|segment| Some(segment.entry.base) == base);
-        // Readers see no more than what is durable, so the end of the log covers the head.
-        let head = self.log.head();
-        let end = active.map_or(0, |segment| segment.end());
+        // A segment that was named a moment ago may have no readers yet; it is empty then.
+        let end = active.map_or(SEGMENT_HEADER_BYTES as u64, |segment| segment.end());
         let snapshot = Snapshot {
             manifest,
             end,

@@ -54,7 +54,7 @@ pub struct LogRead {
     /// The page ends after the event with which its texts reach this many bytes; it has one event
     /// at least, if there is one.
     pub page_bytes_max: usize,
-    /// The largest number of events to look at that no index named.
+    /// The largest number of events to look at that do not match.
     pub scan_max: usize,
 }
 
@@ -95,6 +95,8 @@ pub struct LogPage {
     /// There is, or may be, more in this direction. A page that ended early because of
     /// `scan_max` or `page_bytes_max` says so too, even if nothing more matches.
     pub has_more: bool,
+    /// How many events were looked at, those that match included.
+    pub examined: u64,
 }
 
 /// A read of one stream.

@@ -72,6 +72,7 @@ impl RestlessStore {
             }
         };
         let mut page = LogPage {
+            examined: 0,
             events: Vec::new(),
             scanned_to: request.after,
             has_more: false,

@@ -21,6 +21,7 @@ pub async fn empty_store_has_empty_pages(subject: &Subject) {
                 .await
                 .unwrap();
             let nothing = LogPage {
+                examined: 0,
                 events: Vec::new(),
                 scanned_to: after,
                 has_more: false,

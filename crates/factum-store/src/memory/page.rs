@@ -10,6 +10,7 @@ pub(super) fn of_log(log: &[RecordedEvent], read: &LogRead) -> LogPage {
         events: Vec::new(),
         scanned_to: read.after,
         has_more: false,
+        examined: 0,
     };
     if read.limit == 0 {
         return page;
@@ -24,6 +25,7 @@ pub(super) fn of_log(log: &[RecordedEvent], read: &LogRead) -> LogPage {
             page.has_more = true;
             return page;
         }
+        page.examined += 1;
         if read.visibility.includes(event) && read.filter.matches(event) {
             if page.events.len() >= read.limit || page_bytes >= read.page_bytes_max.max(1) {
                 page.has_more = true;
