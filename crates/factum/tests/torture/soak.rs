@@ -66,6 +66,7 @@ fn subscribers_miss_nothing_and_get_nothing_twice() {
     let small = ["--store-segment-bytes-max", "8388608"];
     let mut server = Server::start(&directory.path().join("data"), &small);
     let plans = plan::plans();
+    load::ballast(&mut server.client());
     let (stop, n_appended) = (AtomicBool::new(false), AtomicU64::new(0));
     let epoch = Instant::now();
     let (received, memory) = std::thread::scope(|scope| {

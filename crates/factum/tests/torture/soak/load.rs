@@ -69,6 +69,20 @@ impl Writer {
     }
 }
 
+/// Appends more than the buffers of a socket hold, so that who does not read is behind from the
+/// beginning.
+pub(super) fn ballast(client: &mut Client) {
+    let event = json!({
+        "type": "ballast.taken", "aggregateType": "ballast", "aggregateId": "b-1",
+        "payload": {"text": "x".repeat(64 << 10)},
+    });
+    let unit = json!({ "events": vec![event; 16] });
+    for _ in 0..10 {
+        let (status, receipt) = client.post("/v1/events", &unit).unwrap();
+        assert_eq!(status, 201, "{receipt}");
+    }
+}
+
 /// Returns position and number of every event that a plan matches, as the log has them.
 pub(super) fn matching(client: &mut Client, plan: &Plan) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
