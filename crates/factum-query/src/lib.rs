@@ -25,6 +25,7 @@ mod scan;
 mod sip;
 mod terms;
 mod text;
+mod text_form;
 mod words;
 
 pub use crate::decimal::{Decimal, NotANumber};
@@ -40,3 +41,4 @@ pub use crate::terms::{
     TermSink, TermValue, VALUE_BYTES_MAX, document_terms,
 };
 pub use crate::text::TextQuery;
+pub use crate::text_form::{TEXT_FORM_BYTES_MAX, TextFormError, TextFormRule, parse_text_form};
