@@ -220,8 +220,10 @@ impl Counting<'_> {
                 return Ok(Err(Exhausted));
             }
             self.tally.examine(chunk.len() as u64);
-            for event in self.log.fetch(segment, &chunk)? {
-                look(&mut self.tally, segment.ordinal(event.position), &event);
+            for part in segment.parts(&chunk, false)? {
+                for event in self.log.fetch(segment, part)? {
+                    look(&mut self.tally, segment.ordinal(event.position), &event);
+                }
             }
         }
     }

@@ -105,6 +105,14 @@ pub(crate) struct Growing {
     pub(crate) dictionary: Dictionary,
 }
 
+/// Says that it is the index of the documents that is damaged.
+fn of_documents(error: IndexError) -> IndexError {
+    match error {
+        IndexError::Damaged(damage) => IndexError::Documents(damage),
+        IndexError::Documents(_) | IndexError::Io(_) => error,
+    }
+}
+
 impl Documents {
     /// Returns the ordinal of the first event that is not in the index.
     pub(crate) fn end(&self) -> u32 {
@@ -151,13 +159,13 @@ impl Documents {
         range: &Range<u32>,
     ) -> Result<RoaringBitmap, IndexError> {
         let mut bitmap = match self {
-            Self::Sealed(sealed) => sealed.bitmap(term)?,
+            Self::Sealed(sealed) => sealed.bitmap(term).map_err(of_documents)?,
             Self::Growing(growing) => {
                 let mut bitmap = growing.open.bitmap(term, range);
                 let mut first = 0;
                 for (end, run) in &growing.runs {
                     if first < range.end && range.start < *end {
-                        bitmap |= run.bitmap(term)?;
+                        bitmap |= run.bitmap(term).map_err(of_documents)?;
                     }
                     first = *end;
                 }
@@ -172,11 +180,11 @@ impl Documents {
     /// Returns how many events have a term, of those that are in the index.
     pub(crate) fn count(&self, term: Term) -> Result<u64, IndexError> {
         match self {
-            Self::Sealed(sealed) => Ok(sealed.count(term)?.into()),
+            Self::Sealed(sealed) => Ok(sealed.count(term).map_err(of_documents)?.into()),
             Self::Growing(growing) => {
                 let mut count = growing.open.posting(term).len() as u64;
                 for (_, run) in &growing.runs {
-                    count += u64::from(run.count(term)?);
+                    count += u64::from(run.count(term).map_err(of_documents)?);
                 }
                 Ok(count)
             }
@@ -192,6 +200,11 @@ impl Growing {
         }
         self.end += 1;
         self.n_open += 1;
+    }
+
+    /// Returns the ordinal of the first event that is not in the index.
+    pub(crate) const fn end(&self) -> u32 {
+        self.end
     }
 
     /// Returns how many events are in no run yet.

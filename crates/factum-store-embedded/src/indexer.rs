@@ -174,7 +174,7 @@ fn index(
     range: std::ops::Range<u32>,
 ) -> Result<(), IndexError> {
     let key = &shared.log.key;
-    let n_events = range.len();
+    let (first, n_events) = (range.start, range.len());
     let mut terms: Vec<Vec<Term>> = Vec::with_capacity(n_events);
     let events = read(shared, segment, range.clone())?;
     for (ordinal, event) in range.zip(&events) {
@@ -189,6 +189,10 @@ fn index(
         terms.push(own);
     }
     let n_open = segment.grow(|growing| {
+        if growing.end() != first {
+            // It was begun anew meanwhile; these events come again.
+            return 0;
+        }
         for terms in &terms {
             growing.push(terms);
         }

@@ -272,13 +272,15 @@ impl Log {
             } else {
                 rest.split_at(n_chunk)
             };
-            let mut events = self.fetch(segment, now)?;
-            if backwards {
-                events.reverse();
-            }
-            for event in events {
-                if page.push(event) {
-                    return Ok(true);
+            for part in segment.parts(now, backwards)? {
+                let mut events = self.fetch(segment, part)?;
+                if backwards {
+                    events.reverse();
+                }
+                for event in events {
+                    if page.push(event) {
+                        return Ok(true);
+                    }
                 }
             }
             rest = later;

@@ -33,8 +33,12 @@ impl Log {
             });
         };
         let mut page = PageBuilder::new(read);
-        if read.direction == Direction::Forwards && self.read_recent(&mut page, last) {
-            return Ok(page.finish(last));
+        let mut first = first;
+        if read.direction == Direction::Forwards {
+            match self.read_recent(&mut page, last) {
+                ControlFlow::Break(()) => return Ok(page.finish(last)),
+                ControlFlow::Continue(after) => first = Position::after(after),
+            }
         }
         let segments = self.segments();
         let in_range = segments.iter().filter(|segment| {
@@ -85,14 +89,40 @@ impl Log {
         (first <= last && read.limit > 0).then_some((first, last))
     }
 
-    /// Reads from the newest events, if they reach back far enough; without any file access.
-    fn read_recent(&self, page: &mut PageBuilder<'_>, last: Position) -> bool {
-        self.recent.each_after(page.read.after, |event| {
-            if event.position > last {
-                return false;
+    /// Reads from the newest events, if they reach back far enough; without any file access. The
+    /// writer adds to them, so they are copied out by chunks and looked at afterwards.
+    ///
+    /// Goes on with the position after which the files have to be read.
+    fn read_recent(
+        &self,
+        page: &mut PageBuilder<'_>,
+        last: Position,
+    ) -> ControlFlow<(), Option<Position>> {
+        let mut after = page.read.after;
+        loop {
+            let n_events = page.n_wanted().clamp(64, CANDIDATE_CHUNK);
+            let Some(events) = self.recent.after(after, n_events) else {
+                return ControlFlow::Continue(after);
+            };
+            if page.scanned >= page.read.scan_max {
+                page.stopped = true;
+                page.scanned_to = after;
+                return ControlFlow::Break(());
             }
-            page.look(event, || event.clone()).is_continue()
-        })
+            let Some(newest) = events.last().map(|event| event.position) else {
+                return ControlFlow::Break(());
+            };
+            let in_range = events
+                .into_iter()
+                .take_while(|event| event.position <= last);
+            if page.look_at_all(in_range.collect(), 0).is_break() {
+                return ControlFlow::Break(());
+            }
+            if newest >= last {
+                return ControlFlow::Break(());
+            }
+            after = Some(newest);
+        }
     }
 
     fn read_segment(
@@ -102,7 +132,7 @@ impl Log {
         range: Range<u32>,
     ) -> Result<ControlFlow<()>, ReadError> {
         if page.read.filter.is_empty() {
-            return Self::scan(page, segment, range);
+            return self.scan(page, segment, range);
         }
         // A list in a file is read whole, one in memory by parts.
         let window = if segment.is_sealed() {
@@ -113,7 +143,7 @@ impl Log {
         for window in chunks(range, window, page.read.direction) {
             let possible = segment.bounds(&page.narrowing, &window)?.possible;
             let flow = if possible.len() == u64::from(window.end - window.start) {
-                Self::scan(page, segment, window)?
+                self.scan(page, segment, window)?
             } else {
                 self.read_candidates(page, segment, &possible)?
             };
@@ -148,19 +178,37 @@ impl Log {
             if page.is_exhausted(segment, &(first..last + 1)) {
                 return Ok(ControlFlow::Break(()));
             }
-            let events = self.fetch(segment, &chunk)?;
             let shared = if chunk.len() < SHARED_EVENTS {
                 0
             } else {
                 CHUNK_BYTES
             };
-            if page.look_at_all(events, shared).is_break() {
+            if self.look_at(page, segment, &chunk, shared)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
     }
 
+    /// Reads events and looks at them, so many at once as memory is meant for.
+    fn look_at(
+        &self,
+        page: &mut PageBuilder<'_>,
+        segment: &Segment,
+        ordinals: &[u32],
+        shared: u64,
+    ) -> Result<ControlFlow<()>, ReadError> {
+        let backwards = page.read.direction == Direction::Backwards;
+        for part in segment.parts(ordinals, backwards)? {
+            let events = self.fetch(segment, part)?;
+            if page.look_at_all(events, shared).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     fn scan(
+        &self,
         page: &mut PageBuilder<'_>,
         segment: &Segment,
         range: Range<u32>,
@@ -178,8 +226,8 @@ impl Log {
                 return Ok(ControlFlow::Break(()));
             }
             let shared = if is_empty { 0 } else { CHUNK_BYTES };
-            let events = segment.fetch_range(range)?;
-            if page.look_at_all(events, shared).is_break() {
+            let ordinals = segment.present(range);
+            if self.look_at(page, segment, &ordinals, shared)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -259,24 +307,6 @@ impl<'a> PageBuilder<'a> {
 
     fn wants(&self, event: &RecordedEvent) -> bool {
         self.read.visibility.includes(event) && self.read.filter.matches(event)
-    }
-
-    fn look(
-        &mut self,
-        event: &RecordedEvent,
-        take: impl FnOnce() -> RecordedEvent,
-    ) -> ControlFlow<()> {
-        if !self.wants(event) {
-            return ControlFlow::Continue(());
-        }
-        if self.is_full() {
-            self.stopped = true;
-            self.scanned_to = self.events.last().map(|event| event.position);
-            return ControlFlow::Break(());
-        }
-        self.bytes += event.text_bytes();
-        self.events.push(take());
-        ControlFlow::Continue(())
     }
 
     fn look_at_all(

@@ -56,27 +56,19 @@ impl Recent {
         window.events.get(index).cloned()
     }
 
-    /// Calls `each` with the events after a position, oldest first, until it says to stop. Returns
-    /// `false`, without a call, when the window does not reach back that far.
-    pub(crate) fn each_after(
+    /// Returns at most so many events after a position, the oldest first; `None` when the window
+    /// does not reach back that far.
+    pub(crate) fn after(
         &self,
         after: Option<Position>,
-        mut each: impl FnMut(&RecordedEvent) -> bool,
-    ) -> bool {
+        n_events_max: usize,
+    ) -> Option<Vec<RecordedEvent>> {
         let window = self.read();
         let wanted = Position::after(after);
-        let Some(first) = window.events.front() else {
-            return false;
-        };
-        let Some(skipped) = wanted.get().checked_sub(first.position.get()) else {
-            return false;
-        };
+        let first = window.events.front()?.position;
+        let skipped = wanted.get().checked_sub(first.get())?;
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-        for event in window.events.iter().skip(skipped) {
-            if !each(event) {
-                break;
-            }
-        }
-        true
+        let events = window.events.iter().skip(skipped).take(n_events_max);
+        Some(events.cloned().collect())
     }
 }

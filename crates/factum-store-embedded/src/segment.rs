@@ -24,6 +24,8 @@ use crate::zero::ZeroFence;
 const COALESCE_BYTES: u64 = 8 << 10;
 /// The most that is read at once.
 const READ_BYTES_MAX: u64 = 1 << 20;
+/// The most that a reader holds of records that it has not looked at.
+const PART_BYTES_MAX: u64 = 4 << 20;
 /// A page of matches out of a scan copies each text, so that a small event does not hold the
 /// whole chunk that it was read with in memory.
 const SHARE_BYTES_MIN: u64 = 64 << 10;
@@ -126,9 +128,16 @@ impl Segment {
         self.replace_documents(sealed);
     }
 
-    /// Forgets the index of the documents, so that it is made again from the log.
-    pub(crate) fn forget_documents(&self) {
-        self.replace_documents(Documents::Growing(Growing::default()));
+    /// Forgets the index of the documents in a file, so that it is made again from the log. One
+    /// that is being made already stays.
+    fn forget_documents(&self) {
+        let mut documents = self
+            .documents
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !documents.is_growing() {
+            *documents = Documents::Growing(Growing::default());
+        }
     }
 
     fn replace_documents(&self, by: Documents) {
@@ -200,7 +209,7 @@ impl Segment {
         let damage = match answer {
             Ok(answer) => return Ok(answer),
             Err(IndexError::Io(error)) => return Err(error.into()),
-            Err(IndexError::Damaged(damage)) => damage,
+            Err(IndexError::Damaged(damage) | IndexError::Documents(damage)) => damage,
         };
         tracing::error!(segment = %self.entry.log_name(), damage, "index is damaged; rebuilding it");
         let rebuilt = rebuild_index(&self.file, &self.entry, &self.key, self.end())?;
@@ -208,7 +217,9 @@ impl Segment {
         *index = Index::Tail(rebuilt);
         question(&index).map_err(|error| match error {
             IndexError::Io(error) => error.into(),
-            IndexError::Damaged(damage) => std::io::Error::other(damage).into(),
+            IndexError::Damaged(damage) | IndexError::Documents(damage) => {
+                std::io::Error::other(damage).into()
+            }
         })
     }
 
@@ -227,7 +238,7 @@ impl Segment {
         let asked = self.ask(|index| {
             let documents = self.documents();
             match bounds(&question, index, &documents) {
-                Err(IndexError::Damaged(damage)) if !documents.is_growing() => {
+                Err(IndexError::Documents(damage)) => {
                     drop(documents);
                     tracing::error!(segment = %self.entry.documents_name(), damage, "index is damaged; making it again");
                     self.forget_documents();
@@ -378,10 +389,8 @@ impl Segment {
                 let offset = offsets.get(at).copied().filter(|offset| *offset != LOST);
                 let offset = offset.ok_or_else(|| self.corrupt(ordinal, &FrameError::Short))?;
                 let start = u64::from(offset) * 8;
-                let next = offsets
-                    .get(at + 1)
-                    .copied()
-                    .filter(|offset| *offset != LOST);
+                let mut later = offsets.iter().skip(at + 1).copied();
+                let next = later.find(|offset| *offset != LOST);
                 let bound = next.map_or(end, |next| u64::from(next) * 8);
                 places.push(Place {
                     ordinal,
@@ -432,16 +441,41 @@ impl Segment {
         self
     }
 
-    /// Reads all events of a range of ordinals, but for those that were given up.
-    pub(crate) fn fetch_range(&self, range: Range<u32>) -> Result<Vec<RecordedEvent>, ReadError> {
-        let ordinals: Vec<u32> = if self.quarantined.is_empty() {
-            range.collect()
-        } else {
-            range
-                .filter(|ordinal| !self.is_quarantined(*ordinal))
-                .collect()
-        };
-        self.fetch(&ordinals)
+    /// Returns the ordinals of a range, but for those of events that were given up.
+    pub(crate) fn present(&self, range: Range<u32>) -> Vec<u32> {
+        range
+            .filter(|ordinal| !self.is_quarantined(*ordinal))
+            .collect()
+    }
+
+    /// Cuts a list of ordinals, ascending, into parts whose records take so little memory that a
+    /// reader may hold one at a time; a part has one at least. The last part comes first if they
+    /// are read backwards.
+    pub(crate) fn parts<'a>(
+        &self,
+        ordinals: &'a [u32],
+        backwards: bool,
+    ) -> Result<Vec<&'a [u32]>, ReadError> {
+        let places = self.places(ordinals)?;
+        let mut parts = Vec::new();
+        let (mut rest, mut bytes, mut n_events) = (ordinals, 0, 0);
+        for place in &places {
+            let length = place.end - place.start;
+            if n_events > 0 && bytes + length > PART_BYTES_MAX {
+                let (part, later) = rest.split_at(n_events);
+                parts.push(part);
+                (rest, bytes, n_events) = (later, 0, 0);
+            }
+            bytes += length;
+            n_events += 1;
+        }
+        if !rest.is_empty() {
+            parts.push(rest);
+        }
+        if backwards {
+            parts.reverse();
+        }
+        Ok(parts)
     }
 
     pub(crate) fn corrupt(&self, ordinal: u32, error: &FrameError) -> ReadError {

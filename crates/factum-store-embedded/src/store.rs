@@ -33,6 +33,8 @@ use crate::writer::{Shared, Writer};
 
 /// Offsets of records are kept in units of eight bytes, in 32 bits.
 const SEGMENT_BYTES_LIMIT: u64 = 16 << 30;
+/// So many events in memory are looked at without leaving the caller's thread.
+const INLINE_EVENTS_MAX: u64 = 1024;
 /// The name of the lock file.
 pub(crate) const LOCK: &str = "LOCK";
 
@@ -42,6 +44,8 @@ pub(crate) const LOCK: &str = "LOCK";
 #[derive(Debug)]
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
+    /// It changes only while no store is open.
+    lineage: Lineage,
     /// Ranges known to be lost since the store was opened.
     damaged: Vec<(Position, Position)>,
     threads: Mutex<Threads>,
@@ -89,6 +93,7 @@ impl EmbeddedStore {
         let key = opened.manifest.term_key;
         let log = Log::new(key, opened.segments, head, options.recent_bytes_max);
         let read_only = options.read_only;
+        let lineage = opened.manifest.lineage.clone();
         let shared = Arc::new(Shared {
             queue: Queue::new(&options),
             counters: Counters::default(),
@@ -132,6 +137,7 @@ impl EmbeddedStore {
         }
         Ok(Self {
             shared,
+            lineage,
             damaged: opened.damaged,
             threads: Mutex::new(threads),
             _lock: lock,
@@ -284,12 +290,16 @@ impl EmbeddedStore {
         done.unwrap_or(Err(ReadError::Closed))
     }
 
-    /// Tells whether a read can be answered from memory.
+    /// Tells whether a read can be answered from memory, and at once.
     fn is_recent(&self, request: &LogRead) -> bool {
         let after = Position::after(request.after);
+        let Some(head) = self.shared.log.head().filter(|head| after <= *head) else {
+            return request.direction == Direction::Forwards;
+        };
+        let n_events = head.get() - after.get();
         request.direction == Direction::Forwards
-            && (self.shared.log.head().is_none_or(|head| head < after)
-                || self.shared.log.recent.get(after).is_some())
+            && (n_events < INLINE_EVENTS_MAX || request.filter.is_empty())
+            && self.shared.log.recent.get(after).is_some()
     }
 
     fn close_blocking(&self) {
@@ -406,12 +416,7 @@ impl EventStore for EmbeddedStore {
     }
 
     fn lineage(&self) -> Lineage {
-        self.shared
-            .manifest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .lineage
-            .clone()
+        self.lineage.clone()
     }
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendReceipt, AppendError>> {

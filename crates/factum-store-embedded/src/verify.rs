@@ -285,7 +285,7 @@ impl Verification<'_> {
         match SealedIndex::open(file, &identity).and_then(|index| index.verify()) {
             Ok(()) => Ok(()),
             Err(IndexError::Io(error)) => Err(error),
-            Err(IndexError::Damaged(damage)) => {
+            Err(IndexError::Damaged(damage) | IndexError::Documents(damage)) => {
                 let detail =
                     format!("{damage}; it is made again when it is asked, or at the next open");
                 self.report.findings.push(Finding {

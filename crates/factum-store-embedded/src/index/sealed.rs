@@ -25,6 +25,9 @@ pub(crate) enum IndexError {
     /// Its bytes are damaged; it can be rebuilt from the log.
     #[error("index is damaged: {0}")]
     Damaged(&'static str),
+    /// The bytes of an index of documents are damaged; it can be made again from the log.
+    #[error("index of documents is damaged: {0}")]
+    Documents(&'static str),
     /// The system could not read it.
     #[error("index cannot be read")]
     Io(#[from] io::Error),
