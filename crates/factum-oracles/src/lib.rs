@@ -18,6 +18,7 @@
 mod bulk;
 mod cursor;
 mod events;
+mod filters;
 mod json;
 mod live;
 mod names;
@@ -28,6 +29,7 @@ mod time;
 pub use crate::bulk::bulk;
 pub use crate::cursor::cursor;
 pub use crate::events::events;
+pub use crate::filters::{filters, text_form};
 pub use crate::json::{json, metadata};
 pub use crate::live::live;
 pub use crate::names::names;
@@ -90,6 +92,16 @@ pub const ALL: &[Oracle] = &[
         name: "bodies",
         check: bodies,
         seeds: queries::BODY_SEEDS,
+    },
+    Oracle {
+        name: "filters",
+        check: filters,
+        seeds: filters::FILTER_SEEDS,
+    },
+    Oracle {
+        name: "text_form",
+        check: text_form,
+        seeds: filters::TEXT_SEEDS,
     },
     Oracle {
         name: "live",

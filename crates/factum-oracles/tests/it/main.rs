@@ -55,6 +55,22 @@ const PIECES: &[&str] = &[
     "\"anyOf\":[",
     "\"tags\":[",
     "\"a\":",
+    "\"payloadQuery\":",
+    "\"operator\":\"",
+    "\"not\":",
+    "$",
+    "..",
+    "[*]",
+    "[?@.a",
+    "[-1]",
+    "'",
+    "(",
+    ")",
+    "~",
+    "!=",
+    "payload.a",
+    " or ",
+    "1e99999999999999999999",
 ];
 
 /// A change of a text: at a place, so many bytes are replaced by these.
@@ -128,4 +144,4 @@ macro_rules! oracles {
     };
 }
 
-oracles!(json metadata names time cursor events queries bodies live bulk store);
+oracles!(json metadata names time cursor events queries bodies filters text_form live bulk store);
