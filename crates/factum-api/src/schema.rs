@@ -280,7 +280,6 @@ pub struct FilterDto {
     pub all_of: Vec<Self>,
     /// None of these holds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(no_recursion)]
     pub not: Option<NotFilterDto>,
 }
 
