@@ -9,6 +9,7 @@
 //! assert_eq!(error.to_string(), r#"unknown field "aggregateID" of an event, did you mean "aggregateId"?"#);
 //! ```
 
+mod count_body;
 mod envelope;
 mod fields;
 mod filter;
@@ -24,6 +25,10 @@ mod query_schema;
 mod render;
 mod schema;
 
+pub use crate::count_body::{
+    CausalTreeDto, ConversationDto, CountByDto, CountQuery, CountQueryDto, CountsDto,
+    ExplanationDto, GROUPS_DEFAULT, GroupDto, TreeEventDto, parse_count_query,
+};
 pub use crate::envelope::{AppendInput, ConditionInput, InputLimits, parse_append, parse_line};
 pub use crate::filter::parse_filter;
 pub use crate::filter_text::{filter_json, query_json};
@@ -31,7 +36,7 @@ pub use crate::input::{InputError, InputFault, Place};
 pub use crate::key::{NewKeyInput, parse_backup, parse_new_key, parse_revoke_query};
 pub use crate::log_query::{
     LIMIT_DEFAULT, LIMIT_MAX, LogQuery, ReadDirection, StreamQuery, parse_log_query,
-    parse_query_body, parse_stream_query,
+    parse_query_body, parse_stream_query, parse_tree_query,
 };
 pub use crate::problem::{Problem, RELATIVE_TYPE, problem_type, status_of, title_of};
 pub use crate::query_body::{EventQuery, parse_event_query};

@@ -146,6 +146,19 @@ pub fn parse_stream_query(query: &str) -> Result<StreamQuery, InputError> {
     Ok(read)
 }
 
+/// Reads the query string of a read of a tree: the largest number of events, if it says.
+///
+/// # Errors
+/// [`InputError`] with the parameter that is wrong.
+pub fn parse_tree_query(query: &str) -> Result<usize, InputError> {
+    let mut limit_given = LIMIT_MAX;
+    each_parameter(query, &["limit"], |_, text| {
+        limit_given = limit(text)?;
+        Ok(())
+    })?;
+    Ok(limit_given)
+}
+
 /// Reads the body of a query.
 ///
 /// # Errors

@@ -466,6 +466,16 @@ pub struct EventPageDto {
     pub cursor: String,
     /// There is, or may be, more in this direction.
     pub has_more: bool,
+    /// How many events match in all, where the query asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_count: Option<u64>,
+    /// The total is exact; otherwise a bound on the work was reached, and there are at least as
+    /// many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_count_complete: Option<bool>,
+    /// How the answer was found, where the query asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<crate::count_body::ExplanationDto>,
 }
 
 /// Where one event is.

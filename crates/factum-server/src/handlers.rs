@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod aggregates;
 pub(crate) mod append;
 pub(crate) mod bulk;
+pub(crate) mod causes;
 pub(crate) mod docs;
 pub(crate) mod health;
 pub(crate) mod keys;

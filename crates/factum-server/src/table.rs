@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use crate::door::{Door, pass};
 use crate::handlers::{
-    admin, aggregates, append, bulk, docs, health, keys, live, log, metrics, unmatched,
+    admin, aggregates, append, bulk, causes, docs, health, keys, live, log, metrics, unmatched,
 };
 use crate::metrics::RouteMetrics;
 use crate::openapi;
@@ -201,7 +201,13 @@ pub(crate) fn rows() -> Vec<Endpoint> {
         (with(Append, APPEND_CODES), routes!(bulk::bulk)),
         (compressed(with(Read, LOG_CODES)), routes!(log::read)),
         (compressed(with(Read, QUERY_CODES)), routes!(log::query)),
+        (compressed(with(Read, QUERY_CODES)), routes!(causes::counts)),
         (compressed(with(Read, READ_CODES)), routes!(log::event)),
+        (compressed(with(Read, READ_CODES)), routes!(causes::tree)),
+        (
+            compressed(with(Read, READ_CODES)),
+            routes!(causes::correlation),
+        ),
         (with(Read, READ_CODES), routes!(aggregates::resolve)),
         (with(Read, READ_CODES), routes!(aggregates::info)),
         (

@@ -159,7 +159,7 @@ fn stream_of(path: Result<RawPathParams, RawPathParamsRejection>) -> Result<Stre
     Ok(StreamId::new(aggregate_type, aggregate_id))
 }
 
-fn name<T: std::str::FromStr<Err = InvalidName>>(
+pub(crate) fn name<T: std::str::FromStr<Err = InvalidName>>(
     text: &str,
     parameter: &str,
 ) -> Result<T, ApiError> {

@@ -5,11 +5,12 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::response::Response;
 use factum_api::{
-    EventDto, EventPageDto, EventQueryDto, LIMIT_DEFAULT, LogQuery, ReadDirection, parse_log_query,
-    parse_query_body,
+    EventDto, EventPageDto, ExplanationDto, LIMIT_DEFAULT, LogQuery, QueryDto, ReadDirection,
+    parse_event_query, parse_log_query,
 };
 use factum_engine::Principal;
 use factum_model::{ErrorCode, EventId};
+use factum_query::narrowing;
 use factum_store::{Direction, LogRead};
 
 use crate::accept::{Form, form};
@@ -59,18 +60,25 @@ pub(crate) async fn read(
     let form = form(request.headers())?;
     let query = request.uri().query().unwrap_or_default();
     let query = parse_log_query(query, &state.engine.options().filter_limits)?;
-    answer(&state, &principal, query, form).await
+    answer(&state, &principal, query, form, Asked::default()).await
+}
+
+/// What is asked beside the events.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    total: bool,
+    explain: bool,
 }
 
 /// Queries the log
 ///
-/// What `GET /v1/events` does, with a whole filter.
+/// What `GET /v1/events` does, with a whole filter, a total, and how it was found.
 #[utoipa::path(
     post,
     path = "/v1/events/query",
     tag = "read",
     operation_id = "queryEvents",
-    request_body = EventQueryDto,
+    request_body = QueryDto,
     responses((status = 200, description = "A page of the log.", content(
         (EventPageDto = "application/json"),
         (String = "application/x-ndjson"),
@@ -86,8 +94,22 @@ pub(crate) async fn query(
     let form = form(&parts.headers)?;
     expect_type(&parts.headers, &["application/json"])?;
     let body = whole(&state, body).await?;
-    let query = parse_query_body(body.bytes(), &state.engine.options().filter_limits)?;
-    answer(&state, &principal, query, form).await
+    let query = parse_event_query(body.bytes(), &state.engine.options().filter_limits)?;
+    let read = LogQuery {
+        filter: query.filter,
+        direction: query.direction,
+        after: query.after,
+        limit: query.limit,
+    };
+    if (query.total_count || query.explain) && form != Form::Json {
+        let detail = "totalCount and explain are given as application/json only";
+        return Err(ApiError::new(ErrorCode::NotAcceptable, detail));
+    }
+    let asked = Asked {
+        total: query.total_count,
+        explain: query.explain,
+    };
+    answer(&state, &principal, read, form, asked).await
 }
 
 /// Reads one event
@@ -110,15 +132,19 @@ pub(crate) async fn event(
     request: Request,
 ) -> Result<Response, ApiError> {
     let form = form(request.headers())?;
-    let id = parameter(path, "id")?;
-    let id: EventId = id.parse().map_err(|error: factum_model::InvalidEventId| {
-        let mut failure = ApiError::new(ErrorCode::InvalidRequest, error.to_string());
-        failure.problem.parameter = Some("id".to_owned());
-        failure
-    })?;
+    let id = event_id(&parameter(path, "id")?)?;
     let found = state.engine.event(id, principal.visibility()).await?;
     let event = found.ok_or_else(|| ApiError::not_found(format!("there is no event {id}")))?;
     Ok(one(&state, &event, form))
+}
+
+/// Reads the id of an event out of the path.
+pub(crate) fn event_id(text: &str) -> Result<EventId, ApiError> {
+    text.parse().map_err(|error: factum_model::InvalidEventId| {
+        let mut failure = ApiError::new(ErrorCode::InvalidRequest, error.to_string());
+        failure.problem.parameter = Some("id".to_owned());
+        failure
+    })
 }
 
 /// Returns a parameter of the path, decoded.
@@ -140,6 +166,7 @@ async fn answer(
     principal: &Principal,
     query: LogQuery,
     form: Form,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
     let limit = query.limit;
     let read = log_read(state, principal, query)?;
@@ -171,15 +198,32 @@ async fn answer(
             },
         ));
     }
-    let found = state.engine.read_log(read).await?;
+    let undecided = narrowing(&read.filter).first_undecided();
+    let (found, counts) = state.engine.query(read, asked.total).await?;
     let cursor = state.engine.cursor(found.scanned_to);
     let has_more = found.has_more;
+    let mut members = format!("\"cursor\":\"{cursor}\",\"hasMore\":{has_more}");
+    if let Some(counts) = &counts {
+        let (total, complete) = (counts.total, counts.complete);
+        let total = format!(",\"totalCount\":{total},\"totalCountComplete\":{complete}");
+        members.push_str(&total);
+    }
+    if asked.explain {
+        let explanation = ExplanationDto {
+            decided_by_index: undecided.is_none(),
+            undecided: undecided.map(str::to_owned),
+            examined: found.examined,
+            examined_for_total: counts.map(|counts| counts.examined),
+        };
+        members.push_str(",\"explain\":");
+        members.push_str(&serde_json::to_string(&explanation).unwrap_or_default());
+    }
     Ok(page(
         state,
         &found.events,
         form,
         &Beside {
-            members: format!("\"cursor\":\"{cursor}\",\"hasMore\":{has_more}"),
+            members,
             cursor: Some(&cursor),
             has_more,
         },
