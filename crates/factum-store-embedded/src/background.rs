@@ -198,16 +198,20 @@ fn seal(shared: &Shared, segment: &Segment, closed: ClosedSegment) -> Result<(),
     };
     build::write(&*shared.disk, &name, &encoded?)?;
     let sealed = SealedIndex::open(shared.disk.open(&name)?, &identity)?;
-    shared.change_manifest(|manifest| {
-        let base = segment.entry.base;
-        let entry = manifest
-            .segments
-            .iter_mut()
-            .find(|entry| entry.base == base);
-        if let Some(closed) = entry.and_then(|entry| entry.closed.as_mut()) {
-            closed.index = Some(generation);
-        }
-    })?;
+    shared
+        .change_manifest(|manifest| {
+            let base = segment.entry.base;
+            let entry = manifest
+                .segments
+                .iter_mut()
+                .find(|entry| entry.base == base);
+            if let Some(closed) = entry.and_then(|entry| entry.closed.as_mut()) {
+                closed.index = Some(generation);
+            }
+        })
+        // Which manifest is on the disk then does not matter: they differ only in an index, which is
+        // made again where it is missing.
+        .map_err(std::io::Error::from)?;
     segment.seal(sealed);
     if let Some(old) = closed.index {
         // A file that stays is removed at the next open.

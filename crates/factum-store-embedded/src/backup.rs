@@ -64,7 +64,7 @@ pub(crate) fn backup(
             copied => copied?,
         }
     }
-    snapshot.manifest.store(&disk)?;
+    snapshot.manifest.store(&disk).map_err(io::Error::from)?;
     let manifest = disk.open(MANIFEST)?;
     copy.note(
         MANIFEST,
@@ -226,7 +226,7 @@ pub fn restore(source: &Path, target: &Path) -> Result<BackupReport, RestoreErro
     let old = manifest.lineage.current;
     manifest.lineage.earlier.push((old, head));
     manifest.lineage.current = LineageId(u64::from_le_bytes(random_bytes()));
-    manifest.store(&*disk)?;
+    manifest.store(&*disk).map_err(io::Error::from)?;
     Ok(BackupReport {
         path: target.to_owned(),
         head,

@@ -41,6 +41,26 @@ pub(crate) struct CleanClose {
     pub(crate) head: Option<Position>,
 }
 
+/// Why a manifest was not stored, and with it which one is on the disk.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ManifestError {
+    /// The old one: the new one was never given its name.
+    #[error("the new manifest could not be written")]
+    NotStored(#[source] io::Error),
+    /// The old or the new one. Whoever goes on as if it were the old one may write where the next
+    /// start does not look.
+    #[error("it is not known whether the new manifest is in place")]
+    Unknown(#[source] io::Error),
+}
+
+impl From<ManifestError> for io::Error {
+    fn from(error: ManifestError) -> Self {
+        match error {
+            ManifestError::NotStored(error) | ManifestError::Unknown(error) => error,
+        }
+    }
+}
+
 /// A segment in the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentEntry {
@@ -228,18 +248,24 @@ impl Manifest {
         Ok(Some(Self::decode(&bytes)))
     }
 
-    /// Puts the manifest in the place of the old one. Durable when this returns; after a failure
-    /// or a crash either the old or the new one is there.
-    pub(crate) fn store(&self, disk: &dyn Disk) -> io::Result<()> {
+    /// Puts the manifest in the place of the old one. Durable when this returns; after a crash
+    /// either the old or the new one is there, and after a failure the error says what is known.
+    pub(crate) fn store(&self, disk: &dyn Disk) -> Result<(), ManifestError> {
+        self.prepare(disk).map_err(ManifestError::NotStored)?;
+        disk.rename(MANIFEST_NEW, MANIFEST)
+            .and_then(|()| disk.sync_dir())
+            .map_err(ManifestError::Unknown)
+    }
+
+    /// Writes the manifest beside the present one.
+    fn prepare(&self, disk: &dyn Disk) -> io::Result<()> {
         match disk.remove(MANIFEST_NEW) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
         let file = disk.create(MANIFEST_NEW)?;
         file.write_at(&self.encode(), 0)?;
-        file.sync_data()?;
-        disk.rename(MANIFEST_NEW, MANIFEST)?;
-        disk.sync_dir()
+        file.sync_data()
     }
 }
 

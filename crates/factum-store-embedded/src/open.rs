@@ -141,7 +141,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Opened, Op
     opened.find_last_time()?;
     if !options.read_only {
         opened.manifest.clean = None;
-        opened.manifest.store(&**disk)?;
+        opened.manifest.store(&**disk).map_err(io::Error::from)?;
     }
     Ok(opened)
 }
@@ -166,7 +166,7 @@ fn create(disk: &dyn Disk) -> Result<Manifest, OpenError> {
         quarantined: Vec::new(),
         clean: None,
     };
-    manifest.store(disk)?;
+    manifest.store(disk).map_err(io::Error::from)?;
     Ok(manifest)
 }
 

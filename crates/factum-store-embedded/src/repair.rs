@@ -101,7 +101,7 @@ pub fn repair(directory: &Path, choice: RepairChoice) -> Result<RepairReport, Re
     manifest.clean = None;
     manifest.lineage.earlier.push((old, shared_up_to));
     manifest.lineage.current = LineageId(u64::from_le_bytes(random_bytes()));
-    manifest.store(&*disk)?;
+    manifest.store(&*disk).map_err(io::Error::from)?;
     let after = open(&disk, &Options::at(directory))?;
     Ok(RepairReport {
         lost,

@@ -10,7 +10,7 @@ use crate::background::Task;
 use crate::disk::{Disk, DiskFile};
 use crate::frame::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::index::{Index, TailIndex};
-use crate::manifest::{ClosedSegment, LogEnd, SegmentEntry};
+use crate::manifest::{ClosedSegment, LogEnd, ManifestError, SegmentEntry};
 use crate::options::random_bytes;
 use crate::segment::Segment;
 use crate::writer::Writer;
@@ -49,9 +49,13 @@ pub(crate) fn create_segment(
     Ok((entry, file))
 }
 
-/// Closes the active segment and begins the next one. On an error nothing has changed but that a
-/// file may be left over.
-pub(crate) fn roll(writer: &mut Writer) -> io::Result<()> {
+/// Closes the active segment and begins the next one.
+///
+/// # Errors
+/// [`ManifestError::NotStored`] when nothing has changed but that a file may be left over, which
+/// no manifest names: the next attempt may make it again. After [`ManifestError::Unknown`] nobody
+/// may append: the next start may take the active segment for closed, or the next one for missing.
+pub(crate) fn roll(writer: &mut Writer) -> Result<(), ManifestError> {
     let shared = Arc::clone(&writer.shared);
     let store_id = shared
         .manifest
@@ -59,7 +63,8 @@ pub(crate) fn roll(writer: &mut Writer) -> io::Result<()> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .lineage
         .store_id;
-    let (entry, file) = create_segment(&*shared.disk, store_id, writer.next, writer.end)?;
+    let (entry, file) = create_segment(&*shared.disk, store_id, writer.next, writer.end)
+        .map_err(ManifestError::NotStored)?;
     let closed = ClosedSegment {
         n_events: writer.active.ordinal(writer.next),
         end: writer.end,

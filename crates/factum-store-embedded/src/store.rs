@@ -149,9 +149,8 @@ impl EmbeddedStore {
     /// # Errors
     /// See [`AppendError`].
     pub fn append_blocking(&self, request: AppendRequest) -> Result<AppendReceipt, AppendError> {
-        self.submit(request)?
-            .blocking_recv()
-            .unwrap_or_else(|_| Err(self.gone()))
+        let (ids, answer) = self.submit(request)?;
+        answer.blocking_recv().unwrap_or_else(|_| Err(gone(ids)))
     }
 
     /// Reads from a thread that may block; see [`EventStore::read_log`].
@@ -178,17 +177,15 @@ impl EmbeddedStore {
         indexer::backlog(&self.shared) == 0 && closed.all(|segment| segment.is_sealed())
     }
 
-    fn submit(
-        &self,
-        request: AppendRequest,
-    ) -> Result<oneshot::Receiver<Result<AppendReceipt, AppendError>>, AppendError> {
+    fn submit(&self, request: AppendRequest) -> Result<Submitted, AppendError> {
         self.check_state()?;
         let bytes = self.check_size(&request)?;
-        let prepared = request
+        let prepared: Vec<_> = request
             .events
             .iter()
             .map(|event| self.prepare(event))
             .collect();
+        let ids = prepared.iter().map(|event| event.id).collect();
         let (reply, answer) = oneshot::channel();
         let pushed = self.shared.queue.push(Pending {
             request,
@@ -199,7 +196,7 @@ impl EmbeddedStore {
         if matches!(pushed, Err(AppendError::Overloaded { .. })) {
             add(&self.shared.counters.queue_full, 1);
         }
-        pushed.map(|()| answer)
+        pushed.map(|()| (ids, answer))
     }
 
     fn check_state(&self) -> Result<(), AppendError> {
@@ -266,14 +263,6 @@ impl EmbeddedStore {
             id_given: event.id.is_some(),
             terms,
             stream_key: key.stream_key(&event.stream),
-        }
-    }
-
-    /// Says why the writer did not answer.
-    fn gone(&self) -> AppendError {
-        match self.check_state() {
-            Err(error) => error,
-            Ok(()) => AppendError::ShuttingDown,
         }
     }
 
@@ -371,6 +360,18 @@ impl Shared {
     }
 }
 
+/// The ids of a request that is in the queue, and where its answer arrives.
+type Submitted = (
+    Vec<EventId>,
+    oneshot::Receiver<Result<AppendReceipt, AppendError>>,
+);
+
+/// Says what a writer leaves behind that took a request and did not answer: it ended by a panic,
+/// and that may have been between the write and the answer.
+const fn gone(ids: Vec<EventId>) -> AppendError {
+    AppendError::OutcomeUnknown { ids }
+}
+
 /// Runs work that reads many files; on a runtime it goes to a thread that may block.
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, MaintenanceError> + Send + 'static,
@@ -421,8 +422,8 @@ impl EventStore for EmbeddedStore {
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendReceipt, AppendError>> {
         Box::pin(async move {
-            let answer = self.submit(request)?;
-            answer.await.unwrap_or_else(|_| Err(self.gone()))
+            let (ids, answer) = self.submit(request)?;
+            answer.await.unwrap_or_else(|_| Err(gone(ids)))
         })
     }
 

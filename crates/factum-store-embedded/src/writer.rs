@@ -21,7 +21,7 @@ use crate::decide::GroupPlan;
 use crate::disk::Disk;
 use crate::frame::{FrameError, GROUP_HEADER_BYTES, GroupBuilder, RecordHead, decode_record};
 use crate::log::Log;
-use crate::manifest::{CleanClose, LogEnd, Manifest};
+use crate::manifest::{CleanClose, LogEnd, Manifest, ManifestError};
 use crate::options::Options;
 use crate::queue::{Batch, GroupBounds, Pending, Queue};
 use crate::roll;
@@ -53,8 +53,11 @@ impl Shared {
     }
 
     /// Changes the manifest and makes the change durable. On an error the one in memory stays as
-    /// it was; which one is on the disk is then not known.
-    pub(crate) fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> io::Result<()> {
+    /// it was; the error says whether the one on the disk does.
+    pub(crate) fn change_manifest(
+        &self,
+        change: impl FnOnce(&mut Manifest),
+    ) -> Result<(), ManifestError> {
         let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = manifest.clone();
         change(&mut changed);
@@ -73,6 +76,8 @@ type Answer = (
 enum WriteFailure {
     /// There is no space, and nothing of the group is left in the file.
     Full,
+    /// Something that is needed cannot be had now, and nothing has changed.
+    Later(io::Error),
     /// It is not known what is in the file.
     Unknown(io::Error),
 }
@@ -81,6 +86,11 @@ enum WriteFailure {
 const ZERO_ALIGNMENT: u64 = 4096;
 /// Below this, a sync is dominated by what it costs at all, not by the bytes.
 const SMALL_GROUP_BYTES: u64 = 16 << 10;
+
+/// What is said of a writer that ended by a panic.
+const WRITER_STOPPED: &str = "the writer has stopped";
+/// When to come back while no segment can be begun. Connections that end give their files back.
+const RETRY_AFTER_MS: u64 = 1000;
 
 /// The writer and where it is.
 pub(crate) struct Writer {
@@ -152,7 +162,7 @@ impl Writer {
                 tracing::info!("there is space again; appends resume");
                 self.shared.set_state(WriteState::Open);
             }
-            Err(WriteFailure::Full) => {}
+            Err(WriteFailure::Full | WriteFailure::Later(_)) => {}
             Err(failure @ WriteFailure::Unknown(_)) => self.fail(failure),
         }
     }
@@ -171,25 +181,16 @@ impl Writer {
             return;
         }
         if let Err(failure) = self.roll_if_full(&requests) {
-            let full = matches!(failure, WriteFailure::Full);
+            // Nothing of these requests was written, whatever became of the segment.
+            let refusals: Vec<_> = requests.iter().map(|_| refusal(&failure)).collect();
+            // The state comes first: whoever has an answer finds it.
             self.fail(failure);
-            for pending in requests {
-                answer(pending.reply, Err(self.refusal(full)));
+            for (pending, refusal) in requests.into_iter().zip(refusals) {
+                answer(pending.reply, Err(refusal));
             }
             return;
         }
         self.append_group(requests);
-    }
-
-    fn refusal(&self, full: bool) -> AppendError {
-        match self.shared.state() {
-            WriteState::Failed { cause } if !full => AppendError::StoreFailed { cause },
-            WriteState::Failed { .. }
-            | WriteState::Open
-            | WriteState::Full
-            | WriteState::ReadOnly
-            | WriteState::Closed => AppendError::StorageFull,
-        }
     }
 
     /// Begins a new segment when the active one has no room for the requests.
@@ -208,11 +209,13 @@ impl Writer {
             tracing::warn!("closed segments wait for their index; no new segment is begun");
             return Err(WriteFailure::Full);
         }
-        match roll::roll(self) {
-            Ok(()) => Ok(()),
-            Err(error) if is_full(&error) => Err(WriteFailure::Full),
-            Err(error) => Err(WriteFailure::Unknown(error)),
-        }
+        roll::roll(self).map_err(|error| match error {
+            ManifestError::NotStored(error) if is_full(&error) => WriteFailure::Full,
+            ManifestError::NotStored(error) => WriteFailure::Later(error),
+            // Also when the directory could not be synced for want of space: the next start may
+            // find the manifest in which this segment is closed, and look no further in it.
+            ManifestError::Unknown(error) => WriteFailure::Unknown(error),
+        })
     }
 
     fn append_group(&mut self, requests: Vec<Pending>) {
@@ -274,20 +277,19 @@ impl Writer {
 
     /// Undoes a group that is not durable.
     fn take_back(&mut self, failure: WriteFailure, answers: &mut [Answer], ids: &[Vec<EventId>]) {
-        let full = matches!(failure, WriteFailure::Full);
-        self.fail(failure);
         // Versions and refusals rest on events that are not there.
         self.versions.forget_all();
-        if full {
-            self.forget_group();
-        }
         for ((_, decision), ids) in answers.iter_mut().zip(ids) {
-            *decision = Err(if full {
-                AppendError::StorageFull
-            } else {
-                AppendError::OutcomeUnknown { ids: ids.clone() }
+            *decision = Err(match failure {
+                WriteFailure::Full | WriteFailure::Later(_) => refusal(&failure),
+                WriteFailure::Unknown(_) => AppendError::OutcomeUnknown { ids: ids.clone() },
             });
         }
+        match failure {
+            WriteFailure::Full | WriteFailure::Later(_) => self.forget_group(),
+            WriteFailure::Unknown(_) => {}
+        }
+        self.fail(failure);
     }
 
     /// Takes the terms of a group that was not written out of the index, by reading the log again.
@@ -403,6 +405,14 @@ impl Writer {
                 }
                 self.shared.set_state(WriteState::Full);
             }
+            WriteFailure::Later(error) => {
+                let n_failures = &self.shared.counters.segments_delayed;
+                // Every request may try again, and each would say the same.
+                let n_before = n_failures.fetch_add(1, Ordering::Relaxed);
+                if (n_before + 1).is_power_of_two() {
+                    tracing::error!(%error, "no new segment can be begun; appends are refused");
+                }
+            }
             WriteFailure::Unknown(error) => {
                 tracing::error!(%error, "writing failed; the store takes no more appends");
                 self.shared.set_state(WriteState::Failed {
@@ -436,7 +446,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shared.set_state(WriteState::Failed {
-                cause: "the writer has stopped".to_owned(),
+                cause: WRITER_STOPPED.to_owned(),
             });
             self.shared.queue.close();
             let bounds = GroupBounds {
@@ -445,7 +455,12 @@ impl Drop for Writer {
                 delay: Duration::ZERO,
             };
             while let Batch::Requests(requests) = self.shared.queue.take(bounds, Duration::ZERO) {
-                drop(requests);
+                // The writer never came to these. The ones that it had taken hear nothing, and
+                // that says that their outcome is unknown.
+                for pending in requests {
+                    let cause = WRITER_STOPPED.to_owned();
+                    answer(pending.reply, Err(AppendError::StoreFailed { cause }));
+                }
             }
         }
     }
@@ -477,6 +492,20 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+/// Says of a request that was not written why it was not.
+fn refusal(failure: &WriteFailure) -> AppendError {
+    match failure {
+        WriteFailure::Full => AppendError::StorageFull,
+        WriteFailure::Later(_) => AppendError::Overloaded {
+            limit: "files of a new segment",
+            retry_after_ms: RETRY_AFTER_MS,
+        },
+        WriteFailure::Unknown(error) => AppendError::StoreFailed {
+            cause: error.to_string(),
+        },
+    }
 }
 
 fn answer(

@@ -123,8 +123,9 @@ pub enum AppendError {
         /// The ids of the events, given or assigned.
         ids: Vec<EventId>,
     },
-    /// The queue is full.
-    #[error("append queue is full ({limit}); retry in {retry_after_ms} ms")]
+    /// The queue is full, or the process has no files left for the log to grow. Nothing was
+    /// written.
+    #[error("no more appends can be taken now ({limit}); retry in {retry_after_ms} ms")]
     Overloaded {
         /// Which bound was hit, in words.
         limit: &'static str,

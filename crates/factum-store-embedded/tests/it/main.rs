@@ -12,6 +12,8 @@ mod bitrot;
 mod conformance;
 mod crash;
 mod differential;
+mod hooked;
 mod queries;
 mod rolling;
 mod upkeep;
+mod writing;
