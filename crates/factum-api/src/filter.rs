@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use factum_model::{ErrorCode, EventId, SequenceNumber, StreamId};
-use factum_query::{Filter, FilterLimits, SequenceRange, TimeRange};
+use factum_query::{CostlyParts, Filter, FilterLimits, SequenceRange, TimeRange};
 
 use crate::envelope::utf8;
 use crate::fields::{Field, Fields, Shape};
@@ -66,7 +66,8 @@ pub(crate) fn read_filter(
     path: &Path<'_>,
     limits: &FilterLimits,
 ) -> Result<Filter, InputError> {
-    let filter = read_level(text, path, Level { limits, depth: 0 })?;
+    let costly = CostlyParts::new(*limits);
+    let filter = read_level(text, path, Level::outermost(limits, &costly))?;
     filter
         .check(*limits)
         .map_err(|error| path.error(ErrorCode::InvalidFilter, error.into()))?;
@@ -79,7 +80,8 @@ pub(crate) fn read_conditions<const N: usize>(
     fields: &Fields<'_, '_, N>,
     limits: &FilterLimits,
 ) -> Result<Filter, InputError> {
-    conditions(fields, Level { limits, depth: 0 })
+    let costly = CostlyParts::new(*limits);
+    conditions(fields, Level::outermost(limits, &costly))
 }
 
 fn read_level(text: &str, path: &Path<'_>, level: Level<'_>) -> Result<Filter, InputError> {
@@ -336,6 +338,18 @@ mod tests {
             r#"{"sequenceRange":{"from":3,"to":2}}"#,
             "",
             "range of sequence numbers ends at 2 before it begins at 3",
+        );
+        let regex = r#"{"path":"$.a","operator":"regex","value":"x"}"#;
+        check(
+            &format!(r#"{{"payloadQuery":[{}]}}"#, [regex; 9].join(",")),
+            "/payloadQuery/8/value",
+            "filter with 9 regular expressions exceeds the limit of 8",
+        );
+        let filter = r#"{"path":"$[?@]","operator":"exists"}"#;
+        check(
+            &format!(r#"{{"payloadQuery":[{}]}}"#, [filter; 5].join(",")),
+            "/payloadQuery/4/path",
+            "filter with 5 paths with filter expressions exceeds the limit of 4",
         );
         let deep = [r#"{"not":"#.repeat(5), "{}".to_owned(), "}".repeat(5)].concat();
         check(

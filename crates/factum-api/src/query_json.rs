@@ -2,8 +2,8 @@
 
 use factum_model::ErrorCode;
 use factum_query::{
-    Bound, Decimal, Expression, FilterLimits, InvalidFilter, JsonCondition, JsonPath, JsonQuery,
-    JsonScalar, JsonTest, Side, TextQuery,
+    Bound, CostlyParts, Decimal, FilterLimits, InvalidFilter, JsonCondition, JsonQuery, JsonScalar,
+    JsonTest, Side, TextQuery,
 };
 
 use crate::fields::{Field, Fields, Shape, decode};
@@ -25,10 +25,20 @@ static TEXT: Shape<2> = Shape {
 #[derive(Clone, Copy)]
 pub(crate) struct Level<'l> {
     pub(crate) limits: &'l FilterLimits,
-    pub(crate) depth: usize,
+    costly: &'l CostlyParts,
+    depth: usize,
 }
 
-impl Level<'_> {
+impl<'l> Level<'l> {
+    /// The outermost level of a filter.
+    pub(crate) const fn outermost(limits: &'l FilterLimits, costly: &'l CostlyParts) -> Self {
+        Self {
+            limits,
+            costly,
+            depth: 0,
+        }
+    }
+
     /// Goes one level deeper.
     pub(crate) fn inner(self, path: &Path<'_>) -> Result<Self, InputError> {
         let depth = self.depth + 1;
@@ -71,7 +81,7 @@ fn one(text: &str, path: &Path<'_>, level: Level<'_>) -> Result<JsonQuery, Input
     let joins = ["and", "or", "not"].into_iter();
     let mut joins = joins.filter_map(|name| fields.given(name));
     let Some(join) = joins.next() else {
-        return condition(&fields, level.limits).map(JsonQuery::Leaf);
+        return condition(&fields, level).map(JsonQuery::Leaf);
     };
     let rest = ["path", "operator", "value"].into_iter();
     let others = joins.chain(rest.filter_map(|name| fields.given(name)));
@@ -92,12 +102,9 @@ fn one(text: &str, path: &Path<'_>, level: Level<'_>) -> Result<JsonQuery, Input
     }
 }
 
-fn condition(
-    fields: &Fields<'_, '_, 6>,
-    limits: &FilterLimits,
-) -> Result<JsonCondition, InputError> {
+fn condition(fields: &Fields<'_, '_, 6>, level: Level<'_>) -> Result<JsonCondition, InputError> {
     let path = fields.require("path")?;
-    let path = path.parse(|text| JsonPath::parse_within(text, limits))?;
+    let path = path.parse(|text| level.costly.path(text))?;
     let operator = fields.require("operator")?;
     let name = operator.string()?;
     let value = |read: fn(Field<'_, '_>) -> Result<JsonScalar, InputError>| {
@@ -110,7 +117,7 @@ fn condition(
         "equals" => JsonTest::Equals(value(scalar)?),
         "notEquals" => JsonTest::NotEquals(value(scalar)?),
         "contains" => JsonTest::Contains(value(scalar)?),
-        "in" => JsonTest::In(scalars(fields, limits)?),
+        "in" => JsonTest::In(scalars(fields, level.limits)?),
         "exists" => {
             if let Some(given) = fields.get("value").filter(|given| given.text != "true") {
                 return Err(given.not("true; with \"exists\" the value may be left out"));
@@ -119,7 +126,7 @@ fn condition(
         }
         "regex" => {
             let value = fields.require("value")?;
-            JsonTest::Regex(value.parse(|text| Expression::parse_within(text, limits))?)
+            JsonTest::Regex(value.parse(|text| level.costly.regex(text))?)
         }
         "gt" => JsonTest::Range(Side::Greater, bound(fields)?),
         "gte" => JsonTest::Range(Side::GreaterOrEqual, bound(fields)?),

@@ -334,8 +334,21 @@ pub struct ConditionFilterDto {
     #[schema(no_recursion, required = false)]
     all_of: Vec<Self>,
     /// None of these holds.
-    #[schema(no_recursion, required = false)]
-    not: Vec<Self>,
+    not: Option<NotConditionFilterDto>,
+}
+
+/// What does not hold of an event that stands in the way: a filter, or several.
+#[derive(Debug, ToSchema)]
+#[schema(as = NotConditionFilter)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes a body in the document")]
+pub enum NotConditionFilterDto {
+    /// None of these holds.
+    #[schema(no_recursion)]
+    List(Vec<ConditionFilterDto>),
+    /// This does not hold.
+    #[schema(no_recursion)]
+    One(Box<ConditionFilterDto>),
 }
 
 /// An event type, or a pattern: `*` for one segment, a final `>` for the rest.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::decimal::NumberRef;
-use crate::scalar::JsonScalar;
+use crate::scalar::{JsonScalar, write_number, write_text};
 use crate::scan::{Container, Scalar, Visit, decode, walk};
 
 /// The number of a value in its document, in reading order; the outermost value is 0.
@@ -62,6 +62,11 @@ impl<'a> Document<'a> {
     /// Returns the outermost value.
     pub(crate) fn root(&self) -> Option<NodeId> {
         (!self.nodes.is_empty()).then_some(0)
+    }
+
+    /// Returns how many values there are.
+    pub(crate) const fn n_values(&self) -> usize {
+        self.nodes.len()
     }
 
     fn node(&self, id: NodeId) -> Option<&Node> {
@@ -150,6 +155,18 @@ impl<'a> Document<'a> {
             JsonScalar::Bool(true) => self.kind(id) == Kind::True,
             JsonScalar::Number(number) => self.number(id) == Some(number.as_number()),
             JsonScalar::String(text) => self.string(id).as_deref() == Some(&**text),
+        }
+    }
+
+    /// Writes a value as [`JsonScalar::to_bytes`] does; nothing for one that has parts.
+    pub(crate) fn write_scalar(&self, id: NodeId, bytes: &mut Vec<u8>) {
+        match self.kind(id) {
+            Kind::Null => bytes.push(b'n'),
+            Kind::False => bytes.push(b'f'),
+            Kind::True => bytes.push(b't'),
+            Kind::Number => write_number(NumberRef::read(self.raw(id)), bytes),
+            Kind::String { escaped } => write_text(&decode(self.raw(id), escaped), bytes),
+            Kind::Array | Kind::Object => {}
         }
     }
 

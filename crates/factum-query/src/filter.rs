@@ -7,8 +7,9 @@ use factum_model::{
     SequenceNumber, StreamId, Timestamp,
 };
 
+use crate::costly::{Counts, PATH_FILTERS, REGEXES};
 use crate::document::Document;
-use crate::invalid::{FilterLimits, InvalidFilter};
+use crate::invalid::{FilterLimits, InvalidFilter, at_most};
 use crate::json::JsonQuery;
 use crate::narrowing::narrowing;
 use crate::pattern::TypePattern;
@@ -206,13 +207,10 @@ impl Filter {
                 actual,
             });
         }
-        let actual = self.n_path_filters();
-        if actual > limits.path_filters_max {
-            return Err(InvalidFilter::PathFilters {
-                limit: limits.path_filters_max,
-                actual,
-            });
-        }
+        let mut counts = Counts::default();
+        self.count_costly(&mut counts);
+        at_most(limits.regexes_max, REGEXES, counts.n_regexes)?;
+        at_most(limits.path_filters_max, PATH_FILTERS, counts.n_path_filters)?;
         self.check_level(0, limits)
     }
 
@@ -294,18 +292,13 @@ impl Filter {
                 .sum::<usize>()
     }
 
-    fn n_path_filters(&self) -> usize {
-        let mut n_own = 0_usize;
+    fn count_costly(&self, counts: &mut Counts) {
         for query in [&self.payload, &self.metadata].into_iter().flatten() {
-            query.for_each_condition(&mut |condition| {
-                n_own += usize::from(condition.path.has_filter());
-            });
+            query.for_each_condition(&mut |condition| counts.add(&condition.path, &condition.test));
         }
-        n_own
-            + self
-                .inner_filters()
-                .map(Self::n_path_filters)
-                .sum::<usize>()
+        for inner in self.inner_filters() {
+            inner.count_costly(counts);
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct FilterLimits {
     pub path_parts_max: usize,
     /// How many JSONPaths of a filter may have filter expressions of their own.
     pub path_filters_max: usize,
+    /// How many regular expressions a filter may have as values.
+    pub regexes_max: usize,
     /// The longest regular expression in bytes.
     pub regex_bytes_max: usize,
     /// The largest compiled regular expression in bytes.
@@ -33,6 +35,7 @@ impl FilterLimits {
         path_bytes_max: 1024,
         path_parts_max: 64,
         path_filters_max: 4,
+        regexes_max: 8,
         regex_bytes_max: 512,
         regex_compiled_bytes_max: 256 << 10,
         needle_bytes_max: 4096,
@@ -95,9 +98,11 @@ pub enum InvalidFilter {
         /// What was found.
         actual: usize,
     },
-    /// Too many paths have filter expressions.
-    #[error("filter with {actual} paths that have filter expressions exceeds the limit of {limit}")]
-    PathFilters {
+    /// The filter has too many parts that cost much.
+    #[error("filter with {actual} {what} exceeds the limit of {limit}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
         /// The limit.
         limit: usize,
         /// What was found.
@@ -133,6 +138,22 @@ pub enum InvalidFilter {
         /// The last number inside.
         to: SequenceNumber,
     },
+}
+
+/// Checks how many parts of a kind there are.
+pub(crate) const fn at_most(
+    limit: usize,
+    what: &'static str,
+    actual: usize,
+) -> Result<(), InvalidFilter> {
+    if actual > limit {
+        return Err(InvalidFilter::TooMany {
+            what,
+            limit,
+            actual,
+        });
+    }
+    Ok(())
 }
 
 /// Cuts a text for an error message.

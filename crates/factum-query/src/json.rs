@@ -1,5 +1,6 @@
 //! Conditions on the members of payload and metadata.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use regex::{Regex, RegexBuilder};
@@ -201,9 +202,7 @@ impl JsonQuery {
                 if was_cut {
                     cut.set(true);
                 }
-                nodes
-                    .iter()
-                    .any(|&node| condition.test.passes(document, node))
+                condition.test.passes_one(document, &nodes)
             }
             Self::And(inner) => inner.iter().all(|inner| inner.matches(document, cut)),
             Self::Or(inner) => inner.iter().any(|inner| inner.matches(document, cut)),
@@ -233,6 +232,23 @@ impl JsonTest {
             Self::In(values) => values.iter().map(JsonScalar::bytes).max().unwrap_or(0),
             Self::Range(_, Bound::Number(number)) => number.as_number().canonical_bytes(),
             Self::Range(_, Bound::String(text)) => text.len(),
+        }
+    }
+
+    fn passes_one(&self, document: &Document<'_>, nodes: &[NodeId]) -> bool {
+        /// How many comparisons are less work than a table of the values.
+        const COMPARISONS_MAX: usize = 4096;
+        match self {
+            Self::In(values) if nodes.len().saturating_mul(values.len()) > COMPARISONS_MAX => {
+                let mut bytes = Vec::new();
+                let table: HashSet<Vec<u8>> = values.iter().map(JsonScalar::to_bytes).collect();
+                nodes.iter().any(|&node| {
+                    bytes.clear();
+                    document.write_scalar(node, &mut bytes);
+                    table.contains(&bytes)
+                })
+            }
+            _ => nodes.iter().any(|&node| self.passes(document, node)),
         }
     }
 

@@ -12,6 +12,7 @@
 //! # Ok::<(), factum_query::InvalidFilter>(())
 //! ```
 
+mod costly;
 mod decimal;
 mod document;
 mod filter;
@@ -28,6 +29,7 @@ mod text;
 mod text_form;
 mod words;
 
+pub use crate::costly::CostlyParts;
 pub use crate::decimal::{Decimal, NotANumber};
 pub use crate::filter::{Filter, SequenceRange, TimeRange, Verdict};
 pub use crate::invalid::{FilterLimits, InvalidFilter};

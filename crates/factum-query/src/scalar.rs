@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::decimal::Decimal;
+use crate::decimal::{Decimal, NumberRef};
 
 /// A JSON value without parts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,6 +42,18 @@ impl From<Decimal> for JsonScalar {
 }
 
 impl JsonScalar {
+    /// Returns bytes that are the same for equal values, and for no others.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Null => bytes.push(b'n'),
+            Self::Bool(value) => bytes.push(if *value { b't' } else { b'f' }),
+            Self::Number(number) => write_number(number.as_number(), &mut bytes),
+            Self::String(text) => write_text(text, &mut bytes),
+        }
+        bytes
+    }
+
     /// Returns how many bytes its text takes, a measure of its size.
     pub(crate) const fn bytes(&self) -> usize {
         match self {
@@ -62,6 +74,18 @@ impl fmt::Display for JsonScalar {
             Self::String(text) => write_string(f, text),
         }
     }
+}
+
+/// Writes a number as [`JsonScalar::to_bytes`] does.
+pub(crate) fn write_number(number: NumberRef<'_>, bytes: &mut Vec<u8>) {
+    bytes.push(b'0');
+    number.write_canonical(bytes);
+}
+
+/// Writes a string as [`JsonScalar::to_bytes`] does.
+pub(crate) fn write_text(text: &str, bytes: &mut Vec<u8>) {
+    bytes.push(b'"');
+    bytes.extend_from_slice(text.as_bytes());
 }
 
 /// Writes a string as JSON.

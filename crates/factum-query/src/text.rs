@@ -1,5 +1,7 @@
 //! Keywords and phrases.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::invalid::InvalidFilter;
@@ -82,56 +84,105 @@ impl TextQuery {
     }
 
     /// Tells whether all words and phrases occur in some strings.
-    pub(crate) fn matches<'a>(
-        &self,
-        strings: impl Iterator<Item = std::borrow::Cow<'a, str>>,
-    ) -> bool {
-        let mut open: Vec<Search<'_>> =
-            self.phrases.iter().map(|words| Search::of(words)).collect();
+    pub(crate) fn matches<'a>(&self, strings: impl Iterator<Item = Cow<'a, str>>) -> bool {
+        let mut words = Vec::new();
+        let mut phrases = Vec::new();
+        for phrase in &self.phrases {
+            match &**phrase {
+                [word] => words.push(&**word),
+                phrase => phrases.push(Search::of(phrase)),
+            }
+        }
+        let mut words = WordsLeft::of(words);
         let mut scratch = String::new();
         for string in strings {
-            for search in &mut open {
-                search.matched.clear();
+            for search in &mut phrases {
+                search.n_met = 0;
             }
             for_each_word(&string, &mut scratch, |word| {
-                open.retain_mut(|search| !search.meets(word));
+                words.meets(word);
+                phrases.retain_mut(|search| !search.meets(word));
             });
-            if open.is_empty() {
+            if words.is_empty() && phrases.is_empty() {
                 return true;
             }
         }
-        open.is_empty()
+        false
     }
 }
 
-/// The search for one phrase in a row of words.
+/// Words that have not been met yet.
+enum WordsLeft<'q> {
+    Few(Vec<&'q str>),
+    Many(HashSet<&'q str>),
+}
+
+impl<'q> WordsLeft<'q> {
+    fn of(words: Vec<&'q str>) -> Self {
+        /// How many words are compared one by one before a table is worth making.
+        const FEW: usize = 8;
+        if words.len() <= FEW {
+            Self::Few(words)
+        } else {
+            Self::Many(words.into_iter().collect())
+        }
+    }
+
+    fn meets(&mut self, word: &str) {
+        match self {
+            Self::Few(words) => words.retain(|wanted| *wanted != word),
+            Self::Many(words) => {
+                words.remove(word);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Few(words) => words.is_empty(),
+            Self::Many(words) => words.is_empty(),
+        }
+    }
+}
+
+/// The search for one phrase in a row of words, after Knuth, Morris and Pratt: no word is looked
+/// at twice, however the phrase repeats itself.
 struct Search<'q> {
     words: &'q [Box<str>],
-    /// How many words of the phrase each beginning of it has met, longest first.
-    matched: Vec<usize>,
+    /// For every number of words met, how many of them are met still when the next is another.
+    fallbacks: Vec<usize>,
+    n_met: usize,
 }
 
 impl<'q> Search<'q> {
-    const fn of(words: &'q [Box<str>]) -> Self {
-        Self {
+    fn of(words: &'q [Box<str>]) -> Self {
+        let mut search = Self {
             words,
-            matched: Vec::new(),
+            fallbacks: vec![0, 0],
+            n_met: 0,
+        };
+        for word in words.iter().skip(1) {
+            search.meets(word);
+            search.fallbacks.push(search.n_met);
         }
+        search.n_met = 0;
+        search
     }
 
     /// Takes in the next word and tells whether the phrase is complete.
     fn meets(&mut self, word: &str) -> bool {
-        if let [only] = self.words {
-            return &**only == word;
+        loop {
+            let wanted = self.words.get(self.n_met);
+            if wanted.is_some_and(|wanted| &**wanted == word) {
+                self.n_met += 1;
+                break;
+            }
+            if self.n_met == 0 {
+                break;
+            }
+            self.n_met = self.fallbacks.get(self.n_met).copied().unwrap_or_default();
         }
-        self.matched.push(0);
-        let words = self.words;
-        self.matched.retain_mut(|n_met| {
-            let goes_on = words.get(*n_met).is_some_and(|wanted| &**wanted == word);
-            *n_met += 1;
-            goes_on
-        });
-        self.matched.first() == Some(&self.words.len())
+        self.n_met == self.words.len()
     }
 }
 
@@ -165,8 +216,6 @@ impl fmt::Display for TextQuery {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use super::*;
 
     fn check(expected: bool, query: &str, strings: &[&str]) {

@@ -7,6 +7,7 @@ mod term;
 
 use thiserror::Error;
 
+use crate::costly::CostlyParts;
 use crate::filter::Filter;
 use crate::invalid::{FilterLimits, InvalidFilter};
 use crate::text::TextQuery;
@@ -103,7 +104,7 @@ pub fn parse_text_form(text: &str, limits: &FilterLimits) -> Result<Filter, Text
         text,
         at: 0,
         depth: 0,
-        limits,
+        costly: CostlyParts::new(*limits),
     };
     let filter = parser.either()?;
     parser.skip_space();
@@ -119,7 +120,7 @@ pub(super) struct Parser<'t> {
     text: &'t str,
     at: usize,
     depth: usize,
-    limits: &'t FilterLimits,
+    costly: CostlyParts,
 }
 
 impl<'t> Parser<'t> {

@@ -10,6 +10,9 @@ use crate::scalar::JsonScalar;
 /// How deeply filters, parentheses and calls may stand inside each other.
 const DEPTH_MAX: usize = 16;
 
+/// How many calls of `match` and `search` a path may have: each holds a compiled expression.
+const REGEXES_MAX: usize = 4;
+
 /// The largest number that every reader of JSON tells from its neighbours.
 const INTEGER_MAX: i64 = (1 << 53) - 1;
 
@@ -32,6 +35,7 @@ pub(crate) fn path(text: &str, limits: &FilterLimits) -> Result<Parsed, InvalidF
         text,
         at: 0,
         n_parts: 0,
+        n_regexes: 0,
         parts_max: limits.path_parts_max,
         depth: 0,
         has_filter: false,
@@ -54,6 +58,7 @@ struct Parser<'a> {
     text: &'a str,
     at: usize,
     n_parts: usize,
+    n_regexes: usize,
     parts_max: usize,
     depth: usize,
     has_filter: bool,
@@ -459,6 +464,10 @@ impl Parser<'_> {
         }
         if !matches!(&*name, "length" | "count" | "value" | "match" | "search") {
             return Err("there is no such function; there are length, count, value, match, search");
+        }
+        self.n_regexes += usize::from(matches!(&*name, "match" | "search"));
+        if self.n_regexes > REGEXES_MAX {
+            return Err("a path has at most four calls of match and search");
         }
         self.at += length + 1;
         self.count_part()?;

@@ -14,10 +14,15 @@ use crate::scalar::JsonScalar;
 /// How many steps it counts to compile a regular expression that stands in the document.
 const COMPILE_STEPS: u64 = 4000;
 
+/// How deeply two values are compared before a path stops; documents are not as deep as that
+/// unless their own limit was raised.
+const SAME_DEPTH_MAX: usize = 512;
+
 /// One run of a path over a document.
 ///
-/// Outside filters every value is visited at most once for each selector, so only what filter
-/// expressions visit, and lists in which values may stand many times, are charged.
+/// Outside filters every segment visits every value at most once for each of its selectors, so
+/// only what filter expressions visit, and lists in which values may stand many times, are
+/// charged.
 pub(crate) struct Selection<'d, 'a> {
     document: &'d Document<'a>,
     steps_left: Cell<u64>,
@@ -72,24 +77,49 @@ impl<'d, 'a> Selection<'d, 'a> {
         let mut nodes = vec![start];
         for segment in segments {
             let mut found = Vec::new();
+            let mut covered = 0;
             for &node in &nodes {
-                if segment.descends {
-                    self.descend(segment, node, mode, &mut found);
-                } else {
+                if !segment.descends {
                     self.children(segment, node, mode, &mut found);
+                } else if mode == Mode::List || node >= covered {
+                    // In a set what is inside a value that was descended into has been visited.
+                    covered = self.document.inside(node).end;
+                    self.descend(segment, node, mode, &mut found);
                 }
                 if self.is_cut() {
                     break;
                 }
             }
-            let repeats = segment.descends || segment.selectors.len() > 1;
-            if repeats && mode != Mode::List {
-                found.sort_unstable();
-                found.dedup();
+            if mode != Mode::List {
+                self.unite(&mut found);
             }
             nodes = found;
         }
         nodes
+    }
+
+    /// Brings values into the order of the document, each once.
+    fn unite(&self, found: &mut Vec<NodeId>) {
+        if found.is_sorted_by(|left, right| left < right) {
+            return;
+        }
+        if found.len() < 64 {
+            found.sort_unstable();
+            found.dedup();
+            return;
+        }
+        let (Some(&first), Some(&last)) = (found.iter().min(), found.iter().max()) else {
+            return;
+        };
+        let mut is_in = vec![false; (last - first) as usize + 1];
+        for node in found.drain(..) {
+            is_in[(node - first) as usize] = true;
+        }
+        found.extend(
+            (first..=last)
+                .zip(is_in)
+                .filter_map(|(node, is_in)| is_in.then_some(node)),
+        );
     }
 
     fn descend(&self, segment: &Segment, node: NodeId, mode: Mode, found: &mut Vec<NodeId>) {
@@ -104,7 +134,17 @@ impl<'d, 'a> Selection<'d, 'a> {
     }
 
     fn children(&self, segment: &Segment, node: NodeId, mode: Mode, found: &mut Vec<NodeId>) {
-        for selector in &segment.selectors {
+        // As a set, what other selectors take is among what the wildcard takes.
+        let is_wildcard = |selector: &&Selector| matches!(selector, Selector::Wildcard);
+        let wildcard = segment.selectors.iter().find(is_wildcard);
+        let selectors = match wildcard {
+            Some(wildcard) if mode != Mode::List => std::slice::from_ref(wildcard),
+            Some(_) | None => &*segment.selectors,
+        };
+        for selector in selectors {
+            if mode != Mode::List && found.len() > 2 * self.document.n_values() {
+                self.unite(found);
+            }
             let n_visited = self.select(selector, node, found);
             if self.is_cut() || (mode != Mode::Set && !self.charge(1 + n_visited)) {
                 return;
@@ -232,7 +272,7 @@ impl<'d, 'a> Selection<'d, 'a> {
             (Value::String(left), Value::String(right)) => {
                 self.charge_bytes(left.len().min(right.len())) && left == right
             }
-            (Value::Container(left), Value::Container(right)) => self.same(*left, *right),
+            (Value::Container(left), Value::Container(right)) => self.same(*left, *right, 0),
             (left, right) => match (left.number(), right.number()) {
                 (Some(left), Some(right)) => left == right,
                 (None, _) | (_, None) => false,
@@ -250,17 +290,20 @@ impl<'d, 'a> Selection<'d, 'a> {
     }
 
     /// Compares two values with all that is inside them.
-    fn same(&self, left: NodeId, right: NodeId) -> bool {
+    fn same(&self, left: NodeId, right: NodeId, depth: usize) -> bool {
         let document = self.document;
-        if !self.charge(1) {
+        let steps = if depth > SAME_DEPTH_MAX { u64::MAX } else { 1 };
+        if !self.charge(steps) {
             return false;
         }
         match (document.kind(left), document.kind(right)) {
             (Kind::Array, Kind::Array) => {
                 let mut others = document.children(right);
-                let pairs = document
-                    .children(left)
-                    .all(|own| others.next().is_some_and(|other| self.same(own, other)));
+                let pairs = document.children(left).all(|own| {
+                    others
+                        .next()
+                        .is_some_and(|other| self.same(own, other, depth + 1))
+                });
                 pairs && others.next().is_none()
             }
             (Kind::Object, Kind::Object) => {
@@ -268,7 +311,7 @@ impl<'d, 'a> Selection<'d, 'a> {
                 let matching = document.children(left).all(|own| {
                     self.charge(n_others as u64);
                     let other = document.member(right, &document.key(own));
-                    other.is_some_and(|other| self.same(own, other))
+                    other.is_some_and(|other| self.same(own, other, depth + 1))
                 });
                 matching && document.children(left).count() == n_others
             }

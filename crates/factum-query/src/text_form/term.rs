@@ -7,7 +7,7 @@ use factum_model::{EventId, SequenceNumber, StreamId, Timestamp};
 
 use crate::decimal::Decimal;
 use crate::filter::{Filter, SequenceRange};
-use crate::json::{Bound, Expression, JsonCondition, JsonQuery, JsonTest, Side};
+use crate::json::{Bound, JsonCondition, JsonQuery, JsonTest, Side};
 use crate::path::JsonPath;
 use crate::scalar::JsonScalar;
 use crate::text::TextQuery;
@@ -236,8 +236,9 @@ impl Parser<'_> {
             },
             Operator::Contains => Ok(leaf(JsonTest::Contains(scalar(self.value()?)))),
             Operator::Regex => {
-                let limits = self.limits;
-                let regex = self.read(|text| Expression::parse_within(text, limits))?;
+                let value = self.value()?;
+                let regex = self.costly.regex(&value.text);
+                let regex = regex.map_err(|error| self.wrong(value.start, error))?;
                 Ok(leaf(JsonTest::Regex(regex)))
             }
             Operator::Range(side) => {
@@ -306,7 +307,9 @@ impl Parser<'_> {
                 break;
             }
         }
-        JsonPath::parse_within(&path, self.limits).map_err(|error| self.wrong(start, error))
+        self.costly
+            .path(&path)
+            .map_err(|error| self.wrong(start, error))
     }
 
     fn name(&mut self, path: &mut String) -> Result<(), TextFormError> {

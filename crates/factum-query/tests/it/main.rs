@@ -7,6 +7,7 @@
 )]
 
 mod conformance;
+mod hostile;
 mod narrowing;
 mod real_data;
 mod shared;
