@@ -295,7 +295,8 @@ impl Log {
         segment: &Segment,
         ordinals: &RoaringBitmap,
     ) -> Result<Vec<u32>, ReadError> {
-        if page.whole_stream {
+        // Where events of the stream were given up, sequence numbers cannot be counted.
+        if page.whole_stream || segment.has_quarantined() {
             return Ok(ordinals.iter().collect());
         }
         let first = ordinals

@@ -27,8 +27,9 @@ pub struct Lineage {
     pub store_id: StoreId,
     /// The history that is being written.
     pub current: LineageId,
-    /// Earlier histories, oldest first, each with its last position that is still part of this
-    /// store; `None` when nothing of it is.
+    /// Earlier histories, oldest first, each with the last position of it that was part of the
+    /// history after it; `None` when nothing of it was. What a later one lost, all before it have
+    /// lost too.
     pub earlier: Vec<(LineageId, Option<Position>)>,
 }
 
@@ -101,12 +102,16 @@ impl Lineage {
         let known = self
             .earlier
             .iter()
-            .find(|(lineage, _)| *lineage == cursor.lineage);
-        match known {
-            Some(&(_, last)) if cursor.position <= last => Ok(cursor.position),
-            Some(&(_, last)) => Err(CursorError::LostHistory { resume_at: last }),
+            .position(|(lineage, _)| *lineage == cursor.lineage);
+        let later = known.and_then(|at| self.earlier.get(at..));
+        // `None` is the least: nothing is shared with a history of which nothing is left.
+        let last = later.and_then(|later| later.iter().map(|(_, last)| *last).min());
+        match last {
+            Some(last) if cursor.position <= last => Ok(cursor.position),
             // A history that this store never knew of branched off from one that it does know.
-            None => Err(CursorError::LostHistory { resume_at: None }),
+            last => Err(CursorError::LostHistory {
+                resume_at: last.flatten(),
+            }),
         }
     }
 }
@@ -181,7 +186,11 @@ mod tests {
         Lineage {
             store_id: StoreId([7; 16]),
             current: LineageId(3),
-            earlier: vec![(LineageId(1), Position::new(10)), (LineageId(2), None)],
+            earlier: vec![
+                (LineageId(1), Position::new(20)),
+                (LineageId(2), Position::new(10)),
+                (LineageId(4), Position::new(15)),
+            ],
         }
     }
 
@@ -214,16 +223,24 @@ mod tests {
             position: Position::new(position),
         };
         let check = |cursor, expected| assert_eq!(lineage().resolve(cursor), expected);
-        check(at(3, 99), Ok(Position::new(99)));
-        check(at(1, 10), Ok(Position::new(10)));
-        check(
-            at(1, 11),
+        let lost = |last| {
             Err(CursorError::LostHistory {
-                resume_at: Position::new(10),
-            }),
-        );
-        check(at(2, 1), Err(CursorError::LostHistory { resume_at: None }));
-        check(at(9, 1), Err(CursorError::LostHistory { resume_at: None }));
+                resume_at: Position::new(last),
+            })
+        };
+        check(at(3, 99), Ok(Position::new(99)));
+        check(at(4, 15), Ok(Position::new(15)));
+        check(at(4, 16), lost(15));
+        check(at(2, 10), Ok(Position::new(10)));
+        check(at(2, 11), lost(10));
+        // The second history ended before the end of the first, so the first one did as well:
+        // what stands there now is of another history.
+        check(at(1, 10), Ok(Position::new(10)));
+        check(at(1, 11), lost(10));
+        check(at(9, 1), lost(0));
+        let mut nothing_left = lineage();
+        nothing_left.earlier.push((LineageId(5), None));
+        assert_eq!(nothing_left.resolve(at(1, 1)), lost(0));
         check(
             Cursor {
                 store_id: StoreId([8; 16]),

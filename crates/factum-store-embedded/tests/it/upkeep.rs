@@ -2,14 +2,19 @@
 
 use std::path::Path;
 
-use factum_model::{JsonObject, NewEvent, Position, StreamId};
+use factum_model::{JsonObject, NewEvent, Position, SequenceNumber, StreamId};
 use factum_store::{
-    AppendRequest, CursorError, EventStore as _, FindingKind, LogRead, Maintenance as _, ReadError,
+    AppendRequest, CursorError, Direction, EventStore as _, FindingKind, LogRead, Maintenance as _,
+    ReadError, StreamRead,
 };
 use factum_store_embedded::{
     EmbeddedStore, OpenError, Options, RepairChoice, RestoreError, repair, restore,
     verify_directory,
 };
+
+use crate::hooked;
+
+const FIRST_LOG: &str = "seg-00000000000000000001.0.log";
 
 fn options(directory: &Path) -> Options {
     Options {
@@ -274,4 +279,64 @@ async fn a_flip_in_a_closed_segment_is_an_error_there_and_nowhere_else() {
             .iter()
             .any(|finding| finding.kind == FindingKind::Checksum)
     );
+}
+
+/// After events in the middle of a stream were given up, reading from a sequence number on counted
+/// from the first event as if none were missing, and passed over events that are there.
+#[test]
+fn a_stream_is_read_from_a_number_on_behind_events_that_were_given_up() {
+    let root = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(hooked::large(root.path())).unwrap();
+    hooked::append(&store, 20);
+    drop(store);
+    hooked::flip(&root.path().join(FIRST_LOG), 8_000);
+    repair(root.path(), RepairChoice::Quarantine).unwrap();
+    let store = EmbeddedStore::open(hooked::large(root.path())).unwrap();
+    let read = |from, to, direction| {
+        let read = StreamRead {
+            from: SequenceNumber::new(from),
+            to: SequenceNumber::new(to),
+            direction,
+            ..StreamRead::forwards(hooked::stream())
+        };
+        let page = hooked::block_on(store.read_stream(read)).unwrap();
+        let numbers = page.events.iter().map(|event| event.sequence_number.get());
+        numbers.collect::<Vec<_>>()
+    };
+    let whole = read(1, 20, Direction::Forwards);
+    assert_eq!(whole.len(), 19);
+    for from in 1..=20 {
+        for to in from..=20 {
+            let mut expected = whole.clone();
+            expected.retain(|number| (from..=to).contains(number));
+            assert_eq!(read(from, to, Direction::Forwards), expected);
+            expected.reverse();
+            assert_eq!(read(from, to, Direction::Backwards), expected);
+        }
+    }
+}
+
+/// A cursor of the first history stood behind what the second repair gave up, and was taken for
+/// one of the present history.
+#[test]
+fn a_cursor_is_refused_behind_what_any_later_repair_gave_up() {
+    let root = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(hooked::large(root.path())).unwrap();
+    hooked::append(&store, 40);
+    let first = store.lineage();
+    drop(store);
+    hooked::flip(&root.path().join(FIRST_LOG), 40_000);
+    repair(root.path(), RepairChoice::Quarantine).unwrap();
+    hooked::flip(&root.path().join(FIRST_LOG), 8_000);
+    let truncated = repair(root.path(), RepairChoice::Truncate).unwrap();
+    let store = EmbeddedStore::open(hooked::large(root.path())).unwrap();
+    hooked::append(&store, 25);
+    let resolve = |position| store.lineage().resolve(first.cursor(position));
+    assert_eq!(resolve(truncated.head), Ok(truncated.head));
+    for position in truncated.head.unwrap().get() + 1..=40 {
+        let lost = CursorError::LostHistory {
+            resume_at: truncated.head,
+        };
+        assert_eq!(resolve(Position::new(position)), Err(lost));
+    }
 }
