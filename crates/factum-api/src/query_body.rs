@@ -222,4 +222,65 @@ mod tests {
             "unknown field \"payload\" of a query",
         );
     }
+
+    /// The examples of docs/query.md, by what they are.
+    fn examples(kind: &str) -> Vec<&'static str> {
+        let page = include_str!("../../../docs/query.md");
+        let fenced = page.split("```").skip(1).step_by(2);
+        let own = fenced.filter_map(|block| block.strip_prefix(kind));
+        own.map(|block| block.trim_start_matches(' ')).collect()
+    }
+
+    #[test]
+    fn the_examples_of_the_documentation_are_queries() {
+        let limits = FilterLimits::default();
+        let bodies = examples("json query");
+        assert_eq!(bodies.len(), 3);
+        let queries: Vec<_> = bodies.iter().map(|body| read(body)).collect();
+        let lines: Vec<_> = examples("text filter")
+            .iter()
+            .flat_map(|block| block.lines())
+            .collect();
+        let filters = lines.iter().filter(|line| !line.is_empty()).map(|line| {
+            factum_query::parse_text_form(line, &limits)
+                .unwrap_or_else(|error| panic!("{error}\n{}", error.draw(line)))
+        });
+        let filters: Vec<Filter> = filters.collect();
+        assert_eq!(filters.len(), 7);
+        // The page says that these two are the same.
+        assert_eq!(filters[0], queries[2].filter);
+        assert!(filters.iter().all(|filter| !filter.is_empty()));
+    }
+
+    #[test]
+    fn the_limits_of_the_documentation_are_the_limits() {
+        let page = include_str!("../../../docs/query.md");
+        let FilterLimits {
+            values_max,
+            depth_max,
+            path_bytes_max,
+            path_parts_max,
+            path_filters_max,
+            regexes_max,
+            regex_bytes_max,
+            regex_compiled_bytes_max,
+            needle_bytes_max,
+        } = FilterLimits::default();
+        let kib = regex_compiled_bytes_max >> 10;
+        for said in [
+            format!("every word counts | {values_max} |"),
+            format!("lists in `payloadQuery` | {depth_max} |"),
+            format!("| {path_bytes_max} bytes, {path_parts_max} segments"),
+            format!("(`?`) | {path_filters_max} |"),
+            format!("| {regexes_max}, each of {regex_bytes_max} bytes and {kib} KiB compiled |"),
+            format!("words together | {needle_bytes_max} bytes |"),
+            format!(
+                "| {} bytes, 16 levels of parentheses |",
+                factum_query::TEXT_FORM_BYTES_MAX
+            ),
+        ] {
+            assert!(page.contains(&said), "{said}");
+        }
+        assert_eq!(factum_query::PATH_STEPS_MAX, 200_000);
+    }
 }

@@ -341,7 +341,6 @@ pub struct ConditionFilterDto {
 #[derive(Debug, ToSchema)]
 #[schema(as = NotConditionFilter)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes a body in the document")]
 pub enum NotConditionFilterDto {
     /// None of these holds.
     #[schema(no_recursion)]

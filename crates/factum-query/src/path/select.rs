@@ -91,7 +91,7 @@ impl<'d, 'a> Selection<'d, 'a> {
                 }
             }
             if mode != Mode::List {
-                self.unite(&mut found);
+                Self::unite(&mut found);
             }
             nodes = found;
         }
@@ -99,7 +99,7 @@ impl<'d, 'a> Selection<'d, 'a> {
     }
 
     /// Brings values into the order of the document, each once.
-    fn unite(&self, found: &mut Vec<NodeId>) {
+    fn unite(found: &mut Vec<NodeId>) {
         if found.is_sorted_by(|left, right| left < right) {
             return;
         }
@@ -143,7 +143,7 @@ impl<'d, 'a> Selection<'d, 'a> {
         };
         for selector in selectors {
             if mode != Mode::List && found.len() > 2 * self.document.n_values() {
-                self.unite(found);
+                Self::unite(found);
             }
             let n_visited = self.select(selector, node, found);
             if self.is_cut() || (mode != Mode::Set && !self.charge(1 + n_visited)) {
