@@ -231,7 +231,6 @@ impl ApiKeys {
         revocation: Revocation,
         by: &str,
     ) -> Result<KeyInfo, KeyError> {
-        let event = record::revoked(id, by).map_err(unwritable)?;
         let now = self.inner.engine.clock().now();
         let info = self.write().begin_revocation(id, revocation, now)?;
         if info.revoked_at.is_some() {
@@ -239,6 +238,7 @@ impl ApiKeys {
         }
         // Also if recording fails, or is given up, the key is no longer being revoked.
         let _begun = BeingRevoked { ring: self, id };
+        let event = record::revoked(id, by).map_err(unwritable)?;
         let at = self.record(event, ExpectedVersion::Exists).await?;
         self.write().apply(KeyEvent::Revoked {
             id: id.to_owned(),
