@@ -109,6 +109,9 @@ commands! {
     Append = append, Client;
     Get = get, Client;
     Read = read, Client;
+    Query = query, Client;
+    Count = count, Client;
+    Tree = tree, Client;
     Tail = tail, Follower;
     Import = import, Client;
     Export = export, Client;

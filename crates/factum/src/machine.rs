@@ -6,7 +6,34 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
+
+/// How many files a process may have open, and how many it may allow itself; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OpenFiles {
+    pub(crate) now: Option<u64>,
+    pub(crate) at_most: Option<u64>,
+}
+
+impl OpenFiles {
+    pub(crate) fn of_this_process() -> Self {
+        let limit = getrlimit(Resource::Nofile);
+        Self {
+            now: limit.current,
+            at_most: limit.maximum,
+        }
+    }
+
+    /// Allows this process as many as it may. Each segment of the log has two or three open, and
+    /// each connection one, so the usual 1,024 do not take a server far.
+    pub(crate) fn raise() -> io::Result<Self> {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let current = maximum;
+        setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
+        Ok(Self::of_this_process())
+    }
+}
 
 /// The machine, for reports.
 #[derive(Debug, Clone, Serialize)]
@@ -208,6 +235,14 @@ mod tests {
         check("/tmpx", "ext4");
         check("/mnt/a b/c", "nfs4");
         assert!(mount_in(table, Path::new("/mnt/a b")).unwrap().is_network());
+    }
+
+    #[test]
+    fn a_process_may_allow_itself_as_many_files_as_the_system_grants() {
+        let before = OpenFiles::of_this_process();
+        let raised = OpenFiles::raise().unwrap();
+        assert_eq!(raised.now, before.at_most);
+        assert_eq!(raised.at_most, before.at_most);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod environment;
 mod event_view;
 mod exit;
 mod filter_flags;
+mod filter_text;
 mod import;
 mod machine;
 mod maintenance_view;

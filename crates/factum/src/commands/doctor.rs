@@ -13,7 +13,7 @@ use crate::cli::Context;
 use crate::client::{Call, Client, Problem, target};
 use crate::config::data_dir;
 use crate::exit::Failure;
-use crate::machine::{mount, sync_rates};
+use crate::machine::{OpenFiles, mount, sync_rates};
 use crate::output::{Out, Tone, size};
 use crate::rundir::{self, Server};
 
@@ -275,17 +275,25 @@ fn clock(checks: &mut Checks) {
     }
 }
 
+/// A server with fewer runs out of them: each connection takes one, each segment of the log three.
+const OPEN_FILES_MIN: u64 = 4096;
+
 fn open_files(checks: &mut Checks) {
     const CHECK: &str = "open files";
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    match limit {
-        Some(limit) if limit < 4096 => {
-            let advice =
-                "each connection takes one: raise it with `ulimit -n 65536` or LimitNOFILE=";
-            checks.add(CHECK, State::Warning, format!("at most {limit}"), advice);
-        }
-        Some(limit) => checks.good(CHECK, format!("at most {limit}")),
-        None => checks.good(CHECK, "no limit"),
+    let limits = OpenFiles::of_this_process();
+    let shown =
+        |limit: Option<u64>| limit.map_or_else(|| "any number".to_owned(), |n| n.to_string());
+    let found = format!(
+        "{} for a process, which `factum serve` raises to {}",
+        shown(limits.now),
+        shown(limits.at_most)
+    );
+    if limits.at_most.is_some_and(|limit| limit < OPEN_FILES_MIN) {
+        let advice = "each connection takes one, each 256 MB of log three: raise the hard limit with \
+                      LimitNOFILE= or `ulimit -Hn 65536`";
+        checks.add(CHECK, State::Warning, found, advice);
+    } else {
+        checks.good(CHECK, found);
     }
 }
 

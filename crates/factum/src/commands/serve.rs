@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::Context;
 use crate::config::{Config, ConfigFlags, Loaded, load};
 use crate::exit::Failure;
+use crate::machine::OpenFiles;
 use crate::output::{Out, Tone, note};
 use crate::rundir::{self, RunFile};
 use crate::serving;
@@ -42,6 +43,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     let config = &loaded.config;
     serving::start_logging(config, &context.environment)?;
     warn(&loaded, &args);
+    raise_open_files();
     let store = {
         let config = config.clone();
         tokio::task::spawn_blocking(move || serving::open_store(&config)).await??
@@ -65,6 +67,15 @@ fn loaded(args: &Args, context: &Context) -> anyhow::Result<Loaded> {
         &context.environment,
         &flags,
     )?)
+}
+
+/// Lets the server have as many files open as the system grants it.
+fn raise_open_files() {
+    match OpenFiles::raise() {
+        Ok(limits) => tracing::info!(open_files_max = ?limits.now, "open files"),
+        // It goes on with fewer; when they run out, connections and appends are refused for a while.
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
 }
 
 /// Says aloud what is unsafe.

@@ -30,6 +30,7 @@ fn real_files_are_imported_counted_exported_and_imported_again() {
             json!({"lines": n_lines, "appended": n_lines, "alreadyThere": 0})
         );
         check_counts(&server, &file);
+        check_queries(&server, &file);
         check_export(&server, dir.path(), &lines);
         let seen = BufReader::new(tail.stdout.take().unwrap())
             .lines()
@@ -46,6 +47,57 @@ fn real_files_are_imported_counted_exported_and_imported_again() {
             json!({"lines": n_lines, "appended": 0, "alreadyThere": n_lines})
         );
         assert_eq!(server.stop(), 0);
+    }
+}
+
+/// Every value, word, month, type and user that was counted without Factum is found as often.
+fn check_queries(server: &Server, file: &DataFile) {
+    let expected = &file.expected;
+    let total = |filter: &str| server.json(&["count", filter])["total"].clone();
+    for (member, values) in expected["payloadEquals"].as_object().unwrap() {
+        for (value, n_events) in values.as_object().unwrap() {
+            assert_eq!(
+                total(&format!("payload.{member}={value}")),
+                *n_events,
+                "{member} {value}"
+            );
+        }
+    }
+    for (word, n_events) in expected["eventsWithWord"].as_object().unwrap() {
+        assert_eq!(total(word), *n_events, "{word}");
+    }
+    for (month, n_events) in expected["byMonth"].as_object().unwrap() {
+        let (year, number) = month.split_once('-').unwrap();
+        let (year, number): (u32, u32) = (year.parse().unwrap(), number.parse().unwrap());
+        let (next_year, next) = if number == 12 {
+            (year + 1, 1)
+        } else {
+            (year, number + 1)
+        };
+        let span = format!("since:{month}-01 until:{next_year}-{next:02}-01 -aggregate:factum");
+        assert_eq!(total(&span), *n_events, "{month}");
+    }
+    let by = |what: &str| {
+        let all = "-aggregate:factum";
+        server.json(&[
+            "count",
+            "--by",
+            what,
+            "--limit",
+            "1000",
+            &[" ", all].concat(),
+        ])
+    };
+    assert_eq!(by("user")["groupCount"], expected["users"]);
+    assert_eq!(by("stream")["groupCount"], expected["aggregates"]);
+    for (name, n_events) in expected["byType"].as_object().unwrap() {
+        let groups = by("type");
+        let group = groups["groups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|group| group["key"] == **name);
+        assert_eq!(group.unwrap()["count"], *n_events, "{name}");
     }
 }
 
