@@ -14,13 +14,8 @@ pub(crate) fn hash(key: (u64, u64), parent: u64, bytes: &[u8], tag: u8) -> u64 {
         state.block(u64::from_le_bytes(*chunk));
         rest = after;
     }
-    let mut last = 0_u64;
-    let mut shift = 0;
-    for &byte in rest {
-        last |= u64::from(byte) << shift;
-        shift += 8;
-    }
-    last |= u64::from(tag) << shift;
+    let shift = rest.len() * 8;
+    let mut last = short(rest) | u64::from(tag) << shift;
     let length = (bytes.len() as u64 + 9) << 56;
     if shift == 56 {
         state.block(last);
@@ -28,6 +23,22 @@ pub(crate) fn hash(key: (u64, u64), parent: u64, bytes: &[u8], tag: u8) -> u64 {
     }
     state.block(last | length);
     state.finish()
+}
+
+/// Returns the number that up to seven bytes make, little end first, without a loop.
+#[inline]
+fn short(bytes: &[u8]) -> u64 {
+    if let (Some(low), Some(high)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // The two overlap where there are fewer than eight, in bytes that are the same.
+        let shift = (bytes.len() - 4) * 8;
+        return u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << shift;
+    }
+    match *bytes {
+        [first] => u64::from(first),
+        [first, second] => u64::from(u16::from_le_bytes([first, second])),
+        [first, second, third] => u64::from(u32::from_le_bytes([first, second, third, 0])),
+        _ => 0,
+    }
 }
 
 struct State {

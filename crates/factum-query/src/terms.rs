@@ -419,3 +419,6 @@ fn decoded<'s>(raw: &'s str, escaped: bool, scratch: &'s mut String) -> &'s str 
     decode_onto(raw, scratch);
     scratch
 }
+
+#[cfg(test)]
+mod tests;
