@@ -18,6 +18,8 @@ const SCAN_CHUNK: u32 = 1024;
 const CANDIDATE_CHUNK: usize = 256;
 /// Fewer candidates than this hold little memory together.
 const SHARED_EVENTS: usize = 16;
+/// So many of the newest events are looked at in memory, whatever the filter.
+const RECENT_EVENTS_MAX: u64 = 1024;
 /// About what a chunk of a scan holds in memory.
 const CHUNK_BYTES: u64 = 1 << 18;
 
@@ -34,7 +36,9 @@ impl Log {
         };
         let mut page = PageBuilder::new(read);
         let mut first = first;
-        if read.direction == Direction::Forwards {
+        // Of many events the index names those that match sooner than they are looked at.
+        let few = last.get() - first.get() < RECENT_EVENTS_MAX;
+        if read.direction == Direction::Forwards && (few || read.filter.is_empty()) {
             match self.read_recent(&mut page, last) {
                 ControlFlow::Break(()) => return Ok(page.finish(last)),
                 ControlFlow::Continue(after) => first = Position::after(after),

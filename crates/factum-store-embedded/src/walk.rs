@@ -58,7 +58,8 @@ pub(crate) enum Step {
     Group(Group),
     /// Nothing but zeros: the log ends here.
     End,
-    /// Bytes that are no group, and no valid group after them.
+    /// Bytes that are no group, and after them no group that the log could go on with. A write
+    /// that a crash tore, unless [`Walk::has_later_group`] says otherwise.
     Torn,
     /// Bytes that are no group, though a later group is there.
     Corrupt(Corruption),
@@ -152,23 +153,10 @@ impl Walk {
         }
     }
 
-    /// Returns a valid group header wherever it stands; for files whose place in the log is not
-    /// known.
-    pub(crate) fn first_group_anywhere(&self) -> io::Result<Option<Resume>> {
-        let whole = Self {
-            offset: self.offset - 8,
-            next_group: 0,
-            ..self.copy()
-        };
-        whole.later_group()
-    }
-
-    fn copy(&self) -> Self {
-        Self {
-            file: Arc::clone(&self.file),
-            window: Bytes::new(),
-            ..*self
-        }
+    /// Tells whether a later group stands behind the present place, be it where it cannot be. It
+    /// proves that what stands here was durable once, so it is no torn write.
+    pub(crate) fn has_later_group(&self) -> io::Result<bool> {
+        Ok(self.later_group(|_| true)?.is_some())
     }
 
     /// Moves on to the valid group after damage.
@@ -228,17 +216,7 @@ impl Walk {
     }
 
     fn judge(&self, error: FrameError) -> io::Result<Step> {
-        if let Some(resume) = self.later_group()? {
-            // Whoever goes on keeps a place for each lost event, and no more can have stood here.
-            let room = (resume.offset - self.offset) / RECORD_HEADER_BYTES as u64;
-            let lost = resume
-                .header
-                .first
-                .get()
-                .checked_sub(self.next_position.get());
-            if lost.is_none_or(|lost| lost > room) {
-                return Err(io::Error::other("a group is at an impossible position"));
-            }
+        if let Some(resume) = self.later_group(|resume| self.is_possible(resume))? {
             return Ok(Step::Corrupt(Corruption {
                 offset: self.offset,
                 error,
@@ -251,6 +229,15 @@ impl Walk {
         } else {
             Step::Torn
         })
+    }
+
+    /// Tells whether the log can go on with a group. Whoever does keeps a place for each event
+    /// that is lost before it, and no more of them can have stood there than there is room for.
+    fn is_possible(&self, resume: &Resume) -> bool {
+        let room = (resume.offset - self.offset) / RECORD_HEADER_BYTES as u64;
+        let first = resume.header.first.get();
+        let lost = first.checked_sub(self.next_position.get());
+        lost.is_some_and(|lost| lost <= room)
     }
 
     fn rest_is_zero(&self) -> io::Result<bool> {
@@ -270,7 +257,7 @@ impl Walk {
 
     /// Looks for a group that was written after the one that should be here: because a group is
     /// written only after the one before it is durable, it proves that the bytes here were.
-    fn later_group(&self) -> io::Result<Option<Resume>> {
+    fn later_group(&self, wanted: impl Fn(&Resume) -> bool) -> io::Result<Option<Resume>> {
         let magic = GroupHeader::magic(self.salt);
         let mut at = self.offset + 8;
         while at < self.file_bytes {
@@ -284,10 +271,12 @@ impl Walk {
                 let offset = at + index as u64 * 8;
                 let length = chunk_at(offset, self.file_bytes).min(GROUP_HEADER_BYTES);
                 let head = read_range(&*self.file, offset, length)?;
-                if let Ok(header) = GroupHeader::decode(&head, self.salt)
-                    && header.number > self.next_group
-                {
-                    return Ok(Some(Resume { offset, header }));
+                let Ok(header) = GroupHeader::decode(&head, self.salt) else {
+                    continue;
+                };
+                let resume = Resume { offset, header };
+                if header.number > self.next_group && wanted(&resume) {
+                    return Ok(Some(resume));
                 }
             }
             at += chunk as u64;

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use factum_model::{NewEvent, Position, RecordedEvent};
+use factum_model::{JsonObject, NewEvent, Position, RecordedEvent, StreamId};
 use factum_query::Filter;
 use factum_store::{
-    AppendRequest, CountBy, CountRead, Counts, Direction, EventStore as _, LogRead, PartialRepeat,
-    Tally, Visibility,
+    AppendCondition, AppendRequest, CountBy, CountRead, Counts, Direction, EventStore as _,
+    LogRead, PartialRepeat, Tally, Visibility,
 };
 use factum_store_embedded::{EmbeddedStore, Options};
 use factum_testkit::Random;
@@ -296,5 +296,43 @@ fn events_of_the_engine_are_counted_for_those_who_see_them() {
             ..CountRead::all(Filter::default())
         };
         assert_eq!(store.count_blocking(&read).unwrap().total, expected);
+    }
+}
+
+/// Two writers may not both book the same seat: the condition is on a member of the payload, and
+/// the event that breaks it may be in the same group, not indexed yet, or in a file.
+#[test]
+fn a_condition_on_a_payload_is_won_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(options(directory.path())).unwrap());
+    append(&store, &mut Random::seeded(11), 500);
+    for round in 0..40 {
+        let filter = Filter {
+            payload: Some(factum_query::JsonQuery::equals("$.seat", round).unwrap()),
+            ..Filter::default()
+        };
+        assert_eq!(filter.check_condition(), Ok(()));
+        let book = |_: usize| {
+            let store = Arc::clone(&store);
+            let filter = filter.clone();
+            std::thread::spawn(move || {
+                let event = NewEvent::new(
+                    "seat.booked".parse().unwrap(),
+                    StreamId::new("hall".parse().unwrap(), "h-1".parse().unwrap()),
+                    JsonObject::parse(format!(r#"{{"seat":{round}}}"#)).unwrap(),
+                );
+                store.append_blocking(AppendRequest {
+                    condition: Some(AppendCondition {
+                        filter,
+                        after: None,
+                    }),
+                    ..request(vec![event])
+                })
+            })
+        };
+        let writers: Vec<_> = (0..4).map(book).collect();
+        let answers = writers.into_iter().map(|writer| writer.join().unwrap());
+        let n_won = answers.filter(Result::is_ok).count();
+        assert_eq!(n_won, 1, "seat {round}");
     }
 }
