@@ -113,9 +113,14 @@ const fn words_of(code: ErrorCode) -> Words {
         ),
         ErrorCode::Overloaded => words(
             503,
-            "A queue is full. Nothing was done.",
-            &["more is appended than the disk can sync"],
-            "Wait as long as `Retry-After` says. Send batches; they cost the disk less.",
+            "A queue is full, or the server has no open files left to begin a new segment. Nothing was done.",
+            &[
+                "more is appended than the disk can sync",
+                "connections take all the files that the process may have open",
+            ],
+            "Wait as long as `Retry-After` says. Send batches; they cost the disk less. If files are short, \
+             `factum doctor` says how many\nthere may be, and `factum_segments_delayed_total` grows; raise \
+             `LimitNOFILE=` or `ulimit -n`.",
         ),
         ErrorCode::StorageFull => words(
             507,
