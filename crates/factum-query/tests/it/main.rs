@@ -8,6 +8,7 @@
 
 mod conformance;
 mod hostile;
+mod meaning;
 mod narrowing;
 mod real_data;
 mod shared;
