@@ -21,4 +21,5 @@ mod live_ends;
 mod moody_store;
 mod operations;
 mod protocols;
+mod queries;
 mod reads;

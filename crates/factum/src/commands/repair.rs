@@ -89,7 +89,15 @@ fn write(report: &Report, context: &mut Context) -> anyhow::Result<()> {
         return Ok(out.json(report)?);
     }
     if report.lost.is_empty() {
-        let good = out.paint(Tone::Good, "nothing was damaged");
+        let found = if report.kept.is_empty() {
+            "nothing was damaged"
+        } else {
+            "repaired, and nothing was given up"
+        };
+        let good = out.paint(Tone::Good, found);
+        for file in &report.kept {
+            out.line(format_args!("kept as it was: {file}"))?;
+        }
         return Ok(out.line(format_args!(
             "{good}; the log ends at position {}",
             report.head

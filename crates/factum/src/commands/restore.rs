@@ -53,7 +53,7 @@ fn explained(error: RestoreError, source: &std::path::Path) -> anyhow::Error {
             true
         }
         RestoreError::Target(MaintenanceError::Damaged { .. }) => true,
-        RestoreError::Target(_) | RestoreError::Io(_) => false,
+        RestoreError::Target(_) | RestoreError::Locked(_) | RestoreError::Io(_) => false,
     };
     let message = format!("{}: {:#}", source.display(), anyhow::Error::new(error));
     if damaged {

@@ -87,10 +87,29 @@ keys! {
     limits_json_depth_max: Count = "limits.json_depth_max", "64", "levels";
     /// The largest number of values in all lists of one filter together.
     limits_filter_values_max: Count = "limits.filter_values_max", "1000", "values";
-    /// How many levels of `anyOf` may stand inside each other.
+    /// How many levels of `anyOf`, `allOf`, `not` and of joined conditions may stand inside each
+    /// other in one filter.
     limits_filter_depth_max: Count = "limits.filter_depth_max", "4", "levels";
+    /// The longest JSONPath in a filter.
+    limits_filter_path_bytes_max: Bytes = "limits.filter_path_bytes_max", "1024", "bytes";
+    /// The largest number of segments and selectors in one JSONPath.
+    limits_filter_path_parts_max: Count = "limits.filter_path_parts_max", "64", "parts";
+    /// How many JSONPaths of one filter may have filter expressions (`?`).
+    limits_filter_path_filters_max: Count = "limits.filter_path_filters_max", "4", "paths";
+    /// How many regular expressions one filter may have.
+    limits_filter_regexes_max: Count = "limits.filter_regexes_max", "8", "expressions";
+    /// The longest regular expression in a filter.
+    limits_filter_regex_bytes_max: Bytes = "limits.filter_regex_bytes_max", "512", "bytes";
+    /// The largest compiled regular expression in a filter.
+    limits_filter_regex_compiled_bytes_max: Bytes = "limits.filter_regex_compiled_bytes_max", "262144", "bytes";
+    /// The longest value to compare with in a filter, or all words to search for together.
+    limits_filter_value_bytes_max: Bytes = "limits.filter_value_bytes_max", "4096", "bytes";
     /// How long one read may look for matches before it answers with what it has.
     limits_read_ms_max: Millis = "limits.read_ms_max", "2000", "ms";
+    /// How long one count, or the total of a query, may take before it answers with what it has.
+    limits_count_ms_max: Millis = "limits.count_ms_max", "5000", "ms";
+    /// How many events one count may look at that the index alone does not answer for.
+    limits_count_examined_max: Count = "limits.count_examined_max", "5000000", "events";
     /// The largest number of events that one commit group takes.
     commit_group_events_max: Count = "commit.group_events_max", "4096", "events";
     /// The largest commit group.
@@ -111,6 +130,11 @@ keys! {
     store_versions_max: Count = "store.versions_max", "262144", "streams";
     /// How much space is reserved ahead of the log at a time.
     store_reserve_bytes: Bytes = "store.reserve_bytes", "16777216", "bytes";
+    /// Whether payloads and metadata are indexed. Without it a filter that asks for them looks at
+    /// every event.
+    store_index_documents: bool = "store.index_documents", "true", "";
+    /// How many events have the terms of their documents in a hash table before these are packed.
+    store_index_run_events: Count = "store.index_run_events", "16384", "events";
     /// The largest number of open connections.
     http_connections_max: Count = "http.connections_max", "8192", "connections";
     /// How many bytes of request bodies may be in memory at once.

@@ -21,15 +21,23 @@ pub(crate) fn engine(config: &Config) -> EngineOptions {
         },
         filter_limits: filter(config),
         read_time_max: config.limits_read_ms_max.0,
+        count_time_max: config.limits_count_ms_max.0,
+        count_examined_max: config.limits_count_examined_max.0 as u64,
         ..EngineOptions::default()
     }
 }
 
-const fn filter(config: &Config) -> FilterLimits {
+fn filter(config: &Config) -> FilterLimits {
     FilterLimits {
         values_max: config.limits_filter_values_max.0,
         depth_max: config.limits_filter_depth_max.0,
-        ..FilterLimits::DEFAULT
+        path_bytes_max: config.limits_filter_path_bytes_max.in_memory(),
+        path_parts_max: config.limits_filter_path_parts_max.0,
+        path_filters_max: config.limits_filter_path_filters_max.0,
+        regexes_max: config.limits_filter_regexes_max.0,
+        regex_bytes_max: config.limits_filter_regex_bytes_max.in_memory(),
+        regex_compiled_bytes_max: config.limits_filter_regex_compiled_bytes_max.in_memory(),
+        needle_bytes_max: config.limits_filter_value_bytes_max.in_memory(),
     }
 }
 

@@ -39,6 +39,8 @@ fn options(config: &Config) -> Options {
         recent_bytes_max: config.store_recent_bytes_max.in_memory(),
         versions_max: config.store_versions_max.0,
         reserve_bytes: config.store_reserve_bytes.0,
+        index_documents: config.store_index_documents,
+        document_run_events: u32::try_from(config.store_index_run_events.0).unwrap_or(u32::MAX),
         ..Options::at(&config.data)
     }
 }
