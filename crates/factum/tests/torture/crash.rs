@@ -43,7 +43,12 @@ fn a_killed_server_keeps_every_promise() {
     let numbers = AtomicU64::new(1);
     let rounds = rounds();
     // Small segments, so that kills meet the change of segments and the writing of indexes too.
-    let small = ["--store-segment-bytes-max", "1048576"];
+    let small = [
+        "--store-segment-bytes-max",
+        "524288",
+        "--store-index-run-events",
+        "128",
+    ];
     for round in 0..rounds {
         let mut server = Server::start(&data, &small);
         ask_again(&mut server.client(), &knowledge);
@@ -85,7 +90,7 @@ fn event(number: u64, stream: u64) -> Value {
         "aggregateType": "torture",
         "aggregateId": format!("s-{stream}"),
         "metadata": {"userId": format!("u{}", number % 5), "tags": [format!("t{}", number % 2)]},
-        "payload": {"number": number, "text": "x".repeat(usize::try_from(number % 700).unwrap())},
+        "payload": {"number": number, "kind": number % 7, "text": "x".repeat(usize::try_from(number % 700).unwrap())},
     })
 }
 
@@ -183,8 +188,27 @@ fn ask_again(client: &mut Client, knowledge: &Shared) {
     }
 }
 
+/// The indexes, however far they were when the server was killed, say what the log says.
+fn check_index(client: &mut Client, log: &[Value]) {
+    for kind in 0..7 {
+        let is_of_kind = |event: &&Value| event["payload"]["kind"] == kind;
+        let events: Vec<_> = log.iter().filter(is_of_kind).collect();
+        let of_type = |event: &&&Value| event["type"] == "torture.kind1";
+        let condition = json!({"path": "$.kind", "operator": "equals", "value": kind});
+        let query = json!({"payloadQuery": condition, "by": "eventType"});
+        let (status, counts) = client.post("/v1/events/counts", &query).unwrap();
+        assert_eq!(status, 200, "{counts}");
+        assert_eq!(counts["total"], events.len(), "kind {kind}");
+        let groups = counts["groups"].as_array().unwrap();
+        let group = groups.iter().find(|group| group["key"] == "torture.kind1");
+        let n_events = group.map_or(0, |group| group["count"].as_u64().unwrap());
+        assert_eq!(n_events, events.iter().filter(of_type).count() as u64);
+    }
+}
+
 fn check(client: &mut Client, knowledge: &Shared) {
     let log = client.whole_log();
+    check_index(client, &log);
     let knowledge = knowledge.lock().unwrap();
     let mut positions = HashMap::new();
     let mut sequences: HashMap<String, u64> = HashMap::new();
