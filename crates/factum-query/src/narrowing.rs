@@ -411,14 +411,26 @@ impl Places {
 
     fn contains(&self, value: &JsonScalar) -> Narrowing {
         let is_string = matches!(value, JsonScalar::String(_));
-        let is_known = self.is_whole && value.bytes() <= VALUE_BYTES_MAX;
-        if is_string || !is_known || self.steps.len() >= PATH_DEPTH_MAX {
+        let is_known = self.is_whole
+            && (1..PATH_DEPTH_MAX).contains(&self.steps.len())
+            && value.bytes() <= VALUE_BYTES_MAX;
+        if !is_known || (is_string && !self.is_one_place()) {
             let exists = self.exists(Some("a part of a string"));
             return self.with_words(exists, value, inner_words);
         }
-        let value = TermValue::Is(value.clone());
-        let leaf = self.term(self.steps.len(), Some(PathStep::Element), value);
-        leaf_of(leaf, self.inexact)
+        let element = TermValue::Is(value.clone());
+        let element = self.term(self.steps.len(), Some(PathStep::Element), element);
+        let element = leaf_of(element, self.inexact);
+        if !is_string {
+            return element;
+        }
+        // What is one place is an array, of which the elements are known, or something else.
+        let array = self.term(self.steps.len(), None, TermValue::Array);
+        let other = Narrowing::And(vec![
+            self.exists(Some("a part of a string")),
+            Narrowing::Not(Box::new(Narrowing::exact(array))),
+        ]);
+        Narrowing::Or(vec![element, self.with_words(other, value, inner_words)])
     }
 
     /// Narrows by the words that a string must have for a value to be or to contain another.

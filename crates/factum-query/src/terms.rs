@@ -10,6 +10,7 @@
 //! | a member of an object, which is there | term of the object | the key, UTF-8 | 03 |
 //! | an element of an array, whichever, which is there | term of the array | – | 04 |
 //! | the value there is an object | term of the place | – | 05 |
+//! | the value there is an array | term of the place | – | 06 |
 //! | it is null, false, true | term of the place | – | 10, 11, 12 |
 //! | it is a number | term of the place | sign (1 if negative), point (`i64`, little end first), digits in ASCII | 13 |
 //! | it is a string | term of the place | UTF-8 | 14 |
@@ -34,7 +35,7 @@ use crate::words::for_each_word;
     reason = "Unicode has 17 versions so far"
 )]
 pub const TERMS_VERSION: u32 = {
-    const LAYOUT: u8 = 1;
+    const LAYOUT: u8 = 2;
     let (major, minor, _) = char::UNICODE_VERSION;
     let (segmentation, ..) = unicode_segmentation::UNICODE_VERSION;
     u32::from_be_bytes([LAYOUT, major, minor, segmentation as u8])
@@ -49,6 +50,7 @@ pub const VALUE_BYTES_MAX: usize = 1024;
 const TAG_MEMBER: u8 = 0x03;
 const TAG_ELEMENT: u8 = 0x04;
 const TAG_OBJECT: u8 = 0x05;
+const TAG_ARRAY: u8 = 0x06;
 const TAG_NULL: u8 = 0x10;
 const TAG_FALSE: u8 = 0x11;
 const TAG_TRUE: u8 = 0x12;
@@ -90,6 +92,8 @@ pub enum TermValue {
     Exists,
     /// An object is there.
     Object,
+    /// An array is there.
+    Array,
     /// This value is there.
     Is(JsonScalar),
 }
@@ -136,6 +140,7 @@ impl TermHasher {
         match &fact.value {
             TermValue::Exists => place,
             TermValue::Object => self.hash(place, &[], TAG_OBJECT),
+            TermValue::Array => self.hash(place, &[], TAG_ARRAY),
             TermValue::Is(JsonScalar::Null) => self.hash(place, &[], TAG_NULL),
             TermValue::Is(JsonScalar::Bool(value)) => {
                 self.hash(place, &[], if *value { TAG_TRUE } else { TAG_FALSE })
@@ -365,9 +370,12 @@ impl<'a, S: TermSink> Visit<'a> for Writer<'_, S> {
         }
         match (container, own) {
             (Container::Object, Some(own)) if level > 0 => self.value_term(own, &[], TAG_OBJECT),
-            (Container::Array, Some(own)) if level < PATH_DEPTH_MAX => {
-                self.empty_arrays |= 1 << level;
-                self.inside[level] = self.hasher.hash(own, &[], TAG_ELEMENT);
+            (Container::Array, Some(own)) => {
+                self.value_term(own, &[], TAG_ARRAY);
+                if let Some(next) = self.inside.get_mut(level) {
+                    *next = self.hasher.hash(own, &[], TAG_ELEMENT);
+                    self.empty_arrays |= 1 << level;
+                }
             }
             (Container::Object | Container::Array, _) => {}
         }

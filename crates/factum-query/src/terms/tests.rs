@@ -57,7 +57,7 @@ fn is(value: impl Into<JsonScalar>) -> TermValue {
 
 #[test]
 fn every_place_and_value_has_a_term() {
-    use TermValue::{Exists, Object};
+    use TermValue::{Array, Exists, Object};
     check(Part::Payload, "{}", &[], &[]);
     check(
         Part::Payload,
@@ -83,15 +83,19 @@ fn every_place_and_value_has_a_term() {
             ("o", Exists),
             ("o", Object),
             ("o.é", Exists),
+            ("o.é", Array),
             ("o.é.[]", Exists),
             ("o.é.[]", Object),
             ("o.é.[].k", Exists),
             ("o.é.[].k", is(1)),
+            ("o.é.[]", Array),
+            ("o.é.[]", Array),
             ("o.é.[].[]", Exists),
             ("o.é.[].[]", is(2)),
             ("o.é.[].[]", is(3)),
             ("o.é.[]", Object),
             ("e", Exists),
+            ("e", Array),
         ],
         &[],
     );
@@ -148,7 +152,7 @@ fn terms_are_what_they_were() {
     let taken = taken(Part::Payload, json);
     agreed(&taken.paths, PATHS);
     agreed(&taken.words, WORDS);
-    assert_eq!(TERMS_VERSION >> 24, 1);
+    assert_eq!(TERMS_VERSION >> 24, 2);
 }
 
 fn agreed(taken: &[u64], before: &[u64]) {
@@ -157,6 +161,7 @@ fn agreed(taken: &[u64], before: &[u64]) {
 
 const PATHS: &[u64] = &[
     0xa0a6_92a0_7da5_3366,
+    0x4efc_8a7c_d083_e501,
     0xa4ab_e409_8d84_0039,
     0xf6b3_2ca7_b867_7ff3,
     0xd9bf_97bf_1025_0ea3,

@@ -246,8 +246,16 @@ fn check(filter: &Filter, event: &RecordedEvent, limits: &TermLimits) {
     assert_eq!(filter.check_condition().is_ok(), narrowing.is_exact());
 }
 
+/// `FACTUM_SLOW_TESTS=1` asks more often.
+fn n_cases() -> u32 {
+    match std::env::var_os("FACTUM_SLOW_TESTS") {
+        Some(slow) if slow == "1" => 200_000,
+        Some(_) | None => 4000,
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(n_cases()))]
 
     #[test]
     fn an_index_never_contradicts_the_evaluator(
