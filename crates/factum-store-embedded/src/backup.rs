@@ -1,17 +1,18 @@
 //! Copies of a store: made while it is in use, checked before they are used again.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use factum_model::{Clock, Position};
 use factum_store::{BackupReport, LineageId, MaintenanceError};
 
-use crate::disk::{Disk, DiskFile, OsDisk, read_range};
-use crate::manifest::{MANIFEST, Manifest};
-use crate::open::{OpenError, open};
+use crate::disk::{Disk, DiskFile, LockError, OsDisk, read_range};
+use crate::manifest::{MANIFEST, MANIFEST_BYTES_MAX, Manifest};
+use crate::open::{OpenError, RESTORING, read};
 use crate::options::{Options, random_bytes};
+use crate::store::{LOCK, holder};
 
 /// The name of the list of files, which is written last.
 const BACKUP: &str = "BACKUP";
@@ -32,14 +33,32 @@ pub(crate) struct Snapshot {
 /// Copies a snapshot into a directory that is new or empty.
 pub(crate) fn backup(
     source: &dyn Disk,
-    mut snapshot: Snapshot,
+    snapshot: Snapshot,
     target: &Path,
     clock: &dyn Clock,
 ) -> Result<BackupReport, MaintenanceError> {
     let disk = empty_directory(target)?;
+    let (n_files, n_bytes, head) = backup_to(source, snapshot, &disk, clock)?;
+    Ok(BackupReport {
+        path: target.to_owned(),
+        head,
+        n_files,
+        n_bytes,
+    })
+}
+
+/// How many files and bytes were copied, and up to which position.
+type Copied = (u64, u64, Option<Position>);
+
+fn backup_to(
+    source: &dyn Disk,
+    mut snapshot: Snapshot,
+    disk: &dyn Disk,
+    clock: &dyn Clock,
+) -> io::Result<Copied> {
     let mut copy = Copy {
         source,
-        target: &disk,
+        target: disk,
         list: String::new(),
         n_files: 0,
         n_bytes: 0,
@@ -64,7 +83,7 @@ pub(crate) fn backup(
             copied => copied?,
         }
     }
-    snapshot.manifest.store(&disk).map_err(io::Error::from)?;
+    snapshot.manifest.store(disk)?;
     let manifest = disk.open(MANIFEST)?;
     copy.note(
         MANIFEST,
@@ -87,12 +106,7 @@ pub(crate) fn backup(
     file.write_at(text.as_bytes(), 0)?;
     file.sync_data()?;
     disk.sync_dir()?;
-    Ok(BackupReport {
-        path: target.to_owned(),
-        head: snapshot.head,
-        n_files,
-        n_bytes,
-    })
+    Ok((n_files, n_bytes, snapshot.head))
 }
 
 fn empty_directory(target: &Path) -> Result<OsDisk, MaintenanceError> {
@@ -105,7 +119,7 @@ fn empty_directory(target: &Path) -> Result<OsDisk, MaintenanceError> {
 
 struct Copy<'a> {
     source: &'a dyn Disk,
-    target: &'a OsDisk,
+    target: &'a dyn Disk,
     list: String,
     n_files: u64,
     n_bytes: u64,
@@ -164,7 +178,8 @@ fn copy_chunks(
     Ok(())
 }
 
-/// Why a backup could not be restored. The target has no manifest then, so it does not open.
+/// Why a backup could not be restored. The target has no manifest then, so it does not open; a
+/// restore into it may be tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The source has no list of files, so it is no complete backup.
@@ -184,6 +199,9 @@ pub enum RestoreError {
     /// The target cannot be used.
     #[error(transparent)]
     Target(#[from] MaintenanceError),
+    /// Another process has the target open.
+    #[error(transparent)]
+    Locked(#[from] LockError),
     /// The restored store does not open.
     #[error("the restored store does not open")]
     Open(#[from] OpenError),
@@ -192,47 +210,116 @@ pub enum RestoreError {
     Io(#[from] io::Error),
 }
 
-/// Restores a backup into a directory that is new or empty.
+/// Restores a backup into a directory that is new or empty, or in which a restore was interrupted.
 ///
-/// Every file is checked against the list of the backup while it is copied, and the store is
-/// opened once. It starts a new lineage: cursors up to the end of the backup stay right, later
-/// ones are refused. Everything is durable when this returns.
+/// Every file is checked against the list of the backup while it is copied, and the store is read
+/// as at a start. It begins a new lineage: cursors up to the end of the backup stay right, later
+/// ones are refused. Everything is durable when this returns. Until then the directory does not
+/// open: its manifest, which never names the old lineage as the present one, is written last.
 ///
 /// # Errors
 /// See [`RestoreError`].
 pub fn restore(source: &Path, target: &Path) -> Result<BackupReport, RestoreError> {
-    let from = OsDisk::open_read_only(source)?;
-    let files = read_list(&from)?;
-    let to = empty_directory(target)?;
-    let (mut n_files, mut n_bytes) = (0, 0);
-    // The manifest comes last: without it nothing opens the directory.
-    let (manifests, others): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|file| file.name == MANIFEST);
-    if manifests.is_empty() {
-        return Err(RestoreError::NotABackup {
-            detail: "it lists no manifest".to_owned(),
-        });
+    let to = OsDisk::open_or_create(target)?;
+    for entry in std::fs::read_dir(target)? {
+        // The disk lists files only.
+        if !entry?.file_type()?.is_file() {
+            return Err(MaintenanceError::TargetNotEmpty.into());
+        }
     }
-    for file in others.into_iter().chain(manifests) {
-        restore_file(&from, &to, &file)?;
+    let disk: Arc<dyn Disk> = Arc::new(to);
+    let report = restore_disk(&OsDisk::open_read_only(source)?, &disk)?;
+    let path = target.to_owned();
+    Ok(BackupReport { path, ..report })
+}
+
+/// Restores a backup from one disk to another; see [`restore`]. The report names no path.
+///
+/// # Errors
+/// See [`RestoreError`].
+pub fn restore_disk(
+    source: &dyn Disk,
+    target: &Arc<dyn Disk>,
+) -> Result<BackupReport, RestoreError> {
+    let files = read_list(source)?;
+    let manifest = read_manifest(source, &files)?;
+    let _lock = target.lock(LOCK, &holder())?;
+    prepare(&**target, &files)?;
+    let (mut n_files, mut n_bytes) = (0, 0);
+    for file in &files {
+        if file.name != MANIFEST {
+            restore_file(source, &**target, file)?;
+        }
         n_files += 1;
         n_bytes += file.length;
     }
-    to.sync_dir()?;
-    let disk: Arc<dyn Disk> = Arc::new(to);
-    let opened = open(&disk, &Options::at(target))?;
+    target.sync_dir()?;
+    let opened = read(target, manifest, &Options::at(""))?;
     let head = opened.next.previous();
     let mut manifest = opened.manifest;
     let old = manifest.lineage.current;
     manifest.lineage.earlier.push((old, head));
     manifest.lineage.current = LineageId(u64::from_le_bytes(random_bytes()));
-    manifest.store(&*disk).map_err(io::Error::from)?;
+    manifest.store(&**target).map_err(io::Error::from)?;
+    // The store is there. If this name comes back, the next start removes it.
+    target.remove(RESTORING)?;
+    target.sync_dir()?;
     Ok(BackupReport {
-        path: target.to_owned(),
+        path: PathBuf::new(),
         head,
         n_files,
         n_bytes,
     })
+}
+
+/// Marks the target as one that a backup is being restored into, and removes what an interrupted
+/// restore left in it.
+fn prepare(disk: &dyn Disk, files: &[Listed]) -> Result<(), RestoreError> {
+    let mut names = disk.list()?;
+    names.retain(|name| name != LOCK);
+    let interrupted = names.iter().any(|name| name == RESTORING);
+    // With a manifest it is a store, whatever became of the mark.
+    let is_store = names.iter().any(|name| name == MANIFEST);
+    let own = |name: &String| {
+        let of_manifest = name == RESTORING || name.starts_with(MANIFEST);
+        of_manifest || files.iter().any(|file| file.name == *name)
+    };
+    if is_store || !(names.is_empty() || interrupted && names.iter().all(own)) {
+        return Err(MaintenanceError::TargetNotEmpty.into());
+    }
+    for name in names.iter().filter(|name| *name != RESTORING) {
+        disk.remove(name)?;
+    }
+    if !interrupted {
+        disk.create(RESTORING)?;
+    }
+    Ok(disk.sync_dir()?)
+}
+
+/// Reads the manifest of a backup, once it is known to be the one that was backed up.
+fn read_manifest(disk: &dyn Disk, files: &[Listed]) -> Result<Manifest, RestoreError> {
+    let damaged = |detail| RestoreError::Damaged {
+        file: MANIFEST.to_owned(),
+        detail,
+    };
+    let listed = files.iter().find(|file| file.name == MANIFEST);
+    let listed = listed.ok_or_else(|| RestoreError::NotABackup {
+        detail: "it lists no manifest".to_owned(),
+    })?;
+    let file = match disk.open(MANIFEST) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(damaged("it is missing"));
+        }
+        file => file?,
+    };
+    if file.length()? != listed.length || listed.length > MANIFEST_BYTES_MAX {
+        return Err(damaged("its length is another"));
+    }
+    let bytes = read_range(&*file, 0, to_usize(listed.length)?)?;
+    if hex(digest::digest(&digest::SHA256, &bytes).as_ref()) != listed.hash {
+        return Err(damaged("its checksum is another"));
+    }
+    Manifest::decode(&bytes).map_err(|_| damaged("it is of another format"))
 }
 
 struct Listed {
@@ -241,7 +328,7 @@ struct Listed {
     name: String,
 }
 
-fn read_list(disk: &OsDisk) -> Result<Vec<Listed>, RestoreError> {
+fn read_list(disk: &dyn Disk) -> Result<Vec<Listed>, RestoreError> {
     let wrong = |detail: &str| RestoreError::NotABackup {
         detail: detail.to_owned(),
     };
@@ -285,7 +372,7 @@ fn read_list(disk: &OsDisk) -> Result<Vec<Listed>, RestoreError> {
     Ok(files)
 }
 
-fn restore_file(from: &OsDisk, to: &OsDisk, listed: &Listed) -> Result<(), RestoreError> {
+fn restore_file(from: &dyn Disk, to: &dyn Disk, listed: &Listed) -> Result<(), RestoreError> {
     let damaged = |detail| RestoreError::Damaged {
         file: listed.name.clone(),
         detail,

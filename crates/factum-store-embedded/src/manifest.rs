@@ -10,7 +10,7 @@ use factum_store::{Lineage, LineageId, StoreId};
 
 use crate::bytes_io::{Reader, crc, put};
 use crate::disk::{Disk, read_range};
-use crate::frame::{FORMAT_VERSION, FrameError, RECORD_HEADER_BYTES};
+use crate::frame::{FORMAT_VERSION, FrameError, RECORD_HEADER_BYTES, SegmentHeader};
 use crate::term::TermKey;
 
 /// The name of the manifest in the directory.
@@ -19,7 +19,7 @@ const MANIFEST_NEW: &str = "MANIFEST.new";
 const MAGIC: &[u8; 8] = b"FCTMMAN1";
 const HEAD_BYTES: usize = 16;
 /// Far more than a manifest of a hundred thousand segments takes.
-const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// What the manifest says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,8 @@ pub(crate) struct Manifest {
     pub(crate) term_key: TermKey,
     /// By base; the last one is open, the others are closed.
     pub(crate) segments: Vec<SegmentEntry>,
-    /// Ranges that an operator has given up, first and last position.
+    /// Ranges that an operator has given up, first and last position. One whose last position is
+    /// before its first stands for a damaged group without events.
     pub(crate) quarantined: Vec<(Position, Position)>,
     pub(crate) clean: Option<CleanClose>,
 }
@@ -94,6 +95,17 @@ impl SegmentEntry {
     /// Returns the name of the log file.
     pub(crate) fn log_name(&self) -> String {
         format!("seg-{:020}.{}.log", self.base.get(), self.generation)
+    }
+
+    /// Returns what stands at the head of the log file.
+    pub(crate) const fn header(&self, store_id: StoreId) -> SegmentHeader {
+        SegmentHeader {
+            store_id,
+            base: self.base,
+            generation: self.generation,
+            salt: self.salt,
+            first_group: self.first_group,
+        }
     }
 
     /// Returns the name of the index file of the documents, which the manifest does not name: it
@@ -300,6 +312,14 @@ impl SegmentEntry {
                 }),
             },
         })
+    }
+}
+
+impl ClosedSegment {
+    /// Returns the last position of a closed segment with a base.
+    pub(crate) fn last(&self, base: Position) -> Position {
+        let last = (base.get() + u64::from(self.n_events)).saturating_sub(1);
+        Position::new(last).unwrap_or(base)
     }
 }
 

@@ -7,17 +7,24 @@ use factum_model::{ErrorCode, Position, Timestamp};
 use factum_store::{Lineage, LineageId, ReadError, StoreId};
 
 use crate::background::{Background, Task};
-use crate::disk::{Disk, DiskFile, LockError, read_range};
+use crate::disk::{Disk, DiskFile, LockError};
 use crate::frame::{FrameError, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::index::build::{IndexIdentity, IndexKind};
 use crate::index::{Index, IndexError, SealedIndex, TailIndex};
 use crate::indexer::documents_identity;
-use crate::manifest::{ClosedSegment, LogEnd, Manifest, SegmentEntry};
+use crate::leftovers::{check_leftovers, has_content, is_log};
+use crate::manifest::{
+    CleanClose, ClosedSegment, LogEnd, MANIFEST, Manifest, ManifestError, SegmentEntry,
+};
 use crate::options::{Options, random_bytes};
 use crate::roll::create_segment;
 use crate::segment::{Segment, lose, push_group, rebuild_index};
 use crate::term::TermKey;
 use crate::walk::{Corruption, Group, Step, Walk};
+use crate::writer::is_full;
+
+/// Stands in the directory while a backup is restored into it.
+pub(crate) const RESTORING: &str = "RESTORING";
 
 /// Why a directory could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +35,9 @@ pub enum OpenError {
     /// The directory has files of a store but no manifest.
     #[error("the directory has segments but no manifest; restore it from a backup or repair it")]
     NoManifest,
+    /// A restore into the directory did not come to its end.
+    #[error("a restore into the directory was interrupted; restore the backup again")]
+    HalfRestored,
     /// The directory has no store in it, and it was to be opened for reading only.
     #[error("there is no store in the directory")]
     NoStore,
@@ -79,6 +89,7 @@ impl OpenError {
             Self::Locked(LockError::Held { .. }) => ErrorCode::Locked,
             Self::NoStore => ErrorCode::NotFound,
             Self::NoManifest
+            | Self::HalfRestored
             | Self::Damaged { .. }
             | Self::Missing { .. }
             | Self::Corrupt { .. } => ErrorCode::Corrupt,
@@ -103,19 +114,44 @@ pub(crate) struct Opened {
 }
 
 /// Reads a directory, and unless it is opened for reading only makes it ready for appends.
+///
+/// Checked are the manifest; of each segment the header and the length, and of its indexes that
+/// they are whole and its own; and every byte of the last segment. What is wrong with the events
+/// of earlier segments shows when they are read or verified. A damaged header is no reason not to
+/// read, since the manifest has all that it says.
 pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Opened, OpenError> {
+    let half_restored = disk.list()?.iter().any(|name| name == RESTORING);
     let manifest = match Manifest::load(&**disk)? {
         Some(Ok(manifest)) => manifest,
         Some(Err(error)) => {
             return Err(OpenError::Damaged {
-                file: crate::manifest::MANIFEST.to_owned(),
+                file: MANIFEST.to_owned(),
                 error,
             });
         }
+        None if half_restored => return Err(OpenError::HalfRestored),
         None if has_events(&**disk)? => return Err(OpenError::NoManifest),
         None if options.read_only => return Err(OpenError::NoStore),
         None => create(&**disk)?,
     };
+    let mut opened = read(disk, manifest, options)?;
+    if !options.read_only {
+        if half_restored {
+            // The manifest is what a restore writes last.
+            disk.remove(RESTORING)?;
+        }
+        opened.take_over(&**disk)?;
+    }
+    Ok(opened)
+}
+
+/// Reads the segments that a manifest names, which need not be that of the directory yet. Unless
+/// it is for reading only, leftovers and a torn tail are removed.
+pub(crate) fn read(
+    disk: &Arc<dyn Disk>,
+    manifest: Manifest,
+    options: &Options,
+) -> Result<Opened, OpenError> {
     check_leftovers(&**disk, &manifest, options.read_only)?;
     let mut opened = Opened {
         segments: Vec::new(),
@@ -131,18 +167,22 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Opened, Op
         damaged: manifest.quarantined.clone(),
         manifest,
     };
+    opened.damaged.retain(|(first, last)| first <= last);
     for entry in opened.manifest.segments.clone() {
-        let file = open_log(&**disk, &opened.manifest, &entry)?;
+        let LogFile { file, header } = open_log(&**disk, &opened.manifest, &entry)?;
+        if let Err(error) = header {
+            let file = entry.log_name();
+            if !options.read_only {
+                return Err(OpenError::Damaged { file, error });
+            }
+            tracing::error!(%error, %file, "the header is damaged; the manifest stands in for it");
+        }
         match entry.closed {
-            Some(closed) => opened.add_closed(&**disk, entry, closed, file)?,
+            Some(closed) => opened.add_closed(&**disk, (entry, closed), file, options)?,
             None => opened.add_open(entry, file, options.read_only)?,
         }
     }
     opened.find_last_time()?;
-    if !options.read_only {
-        opened.manifest.clean = None;
-        opened.manifest.store(&**disk).map_err(io::Error::from)?;
-    }
     Ok(opened)
 }
 
@@ -170,80 +210,34 @@ fn create(disk: &dyn Disk) -> Result<Manifest, OpenError> {
     Ok(manifest)
 }
 
-/// Tells whether a directory without a manifest has events in it. A crash while a store is made
-/// leaves a segment without any, and that may be made again.
+/// Tells whether a directory without a manifest has, or may have, events in it. A crash while a
+/// store is made leaves a segment without any, and that may be made again.
 fn has_events(disk: &dyn Disk) -> Result<bool, OpenError> {
     for name in disk.list()? {
-        if is_log(&name) && has_group(disk, &name)? {
+        if is_log(&name) && has_content(disk, &name)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn is_log(name: &str) -> bool {
-    name.starts_with("seg-") && name.ends_with(".log")
+/// The log file of a segment.
+pub(crate) struct LogFile {
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Whether its header is whole. The manifest has all that the header says, so who only reads
+    /// can do without.
+    pub(crate) header: Result<(), FrameError>,
 }
 
-fn is_index(name: &str) -> bool {
-    let index = [".idx", ".doc", ".doc.new"];
-    name.starts_with("seg-") && index.iter().any(|end| name.ends_with(end))
-}
-
-/// Looks at the files that the manifest does not name.
-fn check_leftovers(disk: &dyn Disk, manifest: &Manifest, read_only: bool) -> Result<(), OpenError> {
-    let mut named: Vec<String> = Vec::new();
-    for entry in &manifest.segments {
-        named.push(entry.log_name());
-        if entry.closed.is_some() {
-            named.push(entry.documents_name());
-        }
-        let index = entry.closed.and_then(|closed| closed.index);
-        named.extend(index.map(|generation| entry.index_name(generation)));
-    }
-    for name in disk.list()? {
-        if named.contains(&name) || !(is_log(&name) || is_index(&name)) {
-            continue;
-        }
-        if is_log(&name) && has_group(disk, &name)? {
-            let error = FrameError::Content("entry: the manifest does not name this segment");
-            return Err(OpenError::Damaged { file: name, error });
-        }
-        if !read_only {
-            tracing::info!(file = %name, "removing a file that a crash left over");
-            disk.remove(&name)?;
-        }
-    }
-    Ok(())
-}
-
-/// Tells whether a log file that nobody names has events in it.
-fn has_group(disk: &dyn Disk, name: &str) -> Result<bool, OpenError> {
-    let file = disk.open(name)?;
-    if file.length()? < SEGMENT_HEADER_BYTES as u64 {
-        return Ok(false);
-    }
-    let Ok(header) = SegmentHeader::decode(&read_range(&*file, 0, SEGMENT_HEADER_BYTES)?) else {
-        return Ok(false);
-    };
-    let entry = SegmentEntry {
-        base: header.base,
-        generation: header.generation,
-        salt: header.salt,
-        first_group: header.first_group,
-        first_chain: 0,
-        closed: None,
-    };
-    // The chain value before the first group is not known here, so no group is "the next one";
-    // one further on counts.
-    Ok(Walk::new(file, &entry)?.first_group_anywhere()?.is_some())
-}
-
+/// Opens the log file of a segment.
+///
+/// # Errors
+/// When it is missing, cannot be opened, or is whole and of another segment, store or format.
 pub(crate) fn open_log(
     disk: &dyn Disk,
     manifest: &Manifest,
     entry: &SegmentEntry,
-) -> Result<Arc<dyn DiskFile>, OpenError> {
+) -> Result<LogFile, OpenError> {
     let name = entry.log_name();
     let file = match disk.open(&name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -253,22 +247,39 @@ pub(crate) fn open_log(
     };
     let mut header = [0; SEGMENT_HEADER_BYTES];
     file.read_at(&mut header, 0)?;
-    let expected = SegmentHeader {
-        store_id: manifest.lineage.store_id,
-        base: entry.base,
-        generation: entry.generation,
-        salt: entry.salt,
-        first_group: entry.first_group,
-    };
     let error = match SegmentHeader::decode(&header) {
-        Ok(header) if header == expected => return Ok(file),
+        Ok(header) if header == entry.header(manifest.lineage.store_id) => {
+            let header = Ok(());
+            return Ok(LogFile { file, header });
+        }
         Ok(_) => FrameError::Content("header: it is of another segment or store"),
-        Err(error) => error,
+        Err(error @ (FrameError::Magic | FrameError::Checksum | FrameError::Short)) => {
+            let header = Err(error);
+            return Ok(LogFile { file, header });
+        }
+        Err(error @ (FrameError::Version(_) | FrameError::Content(_))) => error,
     };
     Err(OpenError::Damaged { file: name, error })
 }
 
 impl Opened {
+    /// Says in the manifest that the store is open. On a disk without space for that the store
+    /// is opened all the same; the writer says it before it writes anything else.
+    fn take_over(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        self.manifest.clean = None;
+        match self.manifest.store(disk) {
+            Err(ManifestError::NotStored(error)) if is_full(&error) => {
+                tracing::error!("the disk is full; the store opens and takes no appends for now");
+                self.manifest.clean = Some(CleanClose {
+                    end: self.end,
+                    head: self.next.previous(),
+                });
+                Ok(())
+            }
+            stored => Ok(stored?),
+        }
+    }
+
     /// A segment that was just begun does not say when the last event was recorded.
     fn find_last_time(&mut self) -> Result<(), OpenError> {
         if self.last_recorded_at > i64::MIN {
@@ -295,12 +306,19 @@ impl Opened {
     fn add_closed(
         &mut self,
         disk: &dyn Disk,
-        entry: SegmentEntry,
-        closed: ClosedSegment,
+        (entry, closed): (SegmentEntry, ClosedSegment),
         file: Arc<dyn DiskFile>,
+        options: &Options,
     ) -> Result<(), OpenError> {
         let key = self.manifest.term_key;
-        if file.length()? < closed.end.offset {
+        let given_up = |last| {
+            self.manifest
+                .quarantined
+                .iter()
+                .any(|range| range.1 == last)
+        };
+        let cut = file.length()? < closed.end.offset && !given_up(closed.last(entry.base));
+        if cut && !options.read_only {
             return Err(OpenError::Damaged {
                 file: entry.log_name(),
                 error: FrameError::Short,
@@ -401,6 +419,12 @@ impl Opened {
                     last_group = Some(group);
                 }
                 Step::End => break false,
+                Step::Torn if !read_only && walk.has_later_group()? => {
+                    return Err(OpenError::Damaged {
+                        file: entry.log_name(),
+                        error: FrameError::Content("position of a group"),
+                    });
+                }
                 Step::Torn => break true,
                 Step::Corrupt(corruption) => {
                     self.corrupt(&entry, &corruption, read_only)?;

@@ -2,6 +2,7 @@
 //! without being asked, and no file is changed before a copy of it was kept.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,11 +10,15 @@ use factum_model::Position;
 use factum_store::LineageId;
 
 use crate::disk::{Disk, DiskFile, LockError, OsDisk, read_range};
+use crate::leftovers::kept_name;
 use crate::manifest::{Manifest, SegmentEntry};
-use crate::open::{OpenError, open, open_log};
+use crate::open::{LogFile, OpenError, open, open_log};
 use crate::options::{Options, random_bytes};
 use crate::store::{LOCK, holder};
 use crate::walk::{Step, Walk};
+
+/// How much is copied at once.
+const COPY_BYTES: u64 = 1 << 20;
 
 /// What to do about damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,71 +57,78 @@ pub enum RepairError {
 
 /// Repairs the store in a directory. A store without damage is left as it is.
 ///
-/// A repaired store starts a new lineage, so that cursors into what was given up are refused. The
-/// result is durable when this returns; a crash in between leaves the store as it was, or
-/// repaired.
+/// A store that gave up events starts a new lineage, so that cursors into what was given up are
+/// refused; one of which only headers were damaged has given up none. The result is durable when
+/// this returns. A crash in between leaves the store damaged, and it may be repaired again, or
+/// repaired; what the crash left over is removed when the store is opened, but for copies, which
+/// are never removed.
 ///
 /// # Errors
 /// See [`RepairError`].
 pub fn repair(directory: &Path, choice: RepairChoice) -> Result<RepairReport, RepairError> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk::open_or_create(directory)?);
+    repair_disk(&disk, choice)
+}
+
+/// Repairs the store on a disk; see [`repair`].
+///
+/// # Errors
+/// See [`RepairError`].
+pub fn repair_disk(
+    disk: &Arc<dyn Disk>,
+    choice: RepairChoice,
+) -> Result<RepairReport, RepairError> {
     let _lock = disk.lock(LOCK, &holder())?;
+    let options = Options::at("");
     let read_only = Options {
         read_only: true,
-        ..Options::at(directory)
+        ..options.clone()
     };
-    let before = open(&disk, &read_only)?;
-    let mut manifest = before.manifest;
-    let damage = find_damage(&*disk, &manifest)?;
-    if damage.is_empty() {
-        let head = before.next.previous();
+    let before = open(disk, &read_only)?;
+    let end = before.next.previous();
+    let mut repair = Repair {
+        disk: &**disk,
+        manifest: before.manifest,
+        kept: Vec::new(),
+    };
+    let found = repair.find_damage()?;
+    if found.stretches.is_empty() && found.headers.is_empty() {
         return Ok(RepairReport {
             lost: Vec::new(),
-            head,
+            head: end,
             kept: Vec::new(),
         });
     }
-    let mut kept = Vec::new();
-    let old = manifest.lineage.current;
-    let end = before.next.previous();
-    let (lost, shared_up_to) = match choice {
-        RepairChoice::Quarantine => {
-            for piece in &damage {
-                kept.push(keep(&*disk, &piece.entry.log_name())?);
-                quarantine(&*disk, &mut manifest, piece)?;
-            }
-            (
-                damage
-                    .iter()
-                    .map(|piece| (piece.first, piece.last))
-                    .collect(),
-                kept_up_to(&damage, end),
-            )
+    for entry in &found.headers {
+        repair.rewrite_header(entry)?;
+    }
+    let lost = match found.stretches.split_first() {
+        None => Vec::new(),
+        Some((first, _)) => {
+            let (lost, shared_up_to) = match choice {
+                RepairChoice::Quarantine => repair.quarantine(&found.stretches, end)?,
+                RepairChoice::Truncate => repair.truncate(first, end)?,
+            };
+            repair.begin_lineage(shared_up_to)?;
+            lost
         }
-        RepairChoice::Truncate => match damage.into_iter().next() {
-            Some(first) => truncate(&*disk, &mut manifest, &first, end, &mut kept)?,
-            None => (Vec::new(), end),
-        },
     };
-    manifest.clean = None;
-    manifest.lineage.earlier.push((old, shared_up_to));
-    manifest.lineage.current = LineageId(u64::from_le_bytes(random_bytes()));
-    manifest.store(&*disk).map_err(io::Error::from)?;
-    let after = open(&disk, &Options::at(directory))?;
+    let kept = repair.kept;
+    // Opens it as it will be used, which also removes the files that were replaced.
+    let after = open(disk, &options)?;
     Ok(RepairReport {
         lost,
         head: after.next.previous(),
-        kept,
+        kept: kept.into_iter().map(|(_, copy)| copy).collect(),
     })
 }
 
-/// Returns the last position that stands for the same event as before. Where the end of the open
-/// log is gone, its positions are given out again.
-fn kept_up_to(damage: &[Damage], end: Option<Position>) -> Option<Position> {
-    let open_end = damage
-        .iter()
-        .find(|piece| piece.to_the_end && piece.entry.closed.is_none());
-    open_end.map_or(end, |piece| piece.first.previous())
+/// What is damaged.
+#[derive(Default)]
+struct Found {
+    /// Segments whose header is damaged, though the manifest has all that it says.
+    headers: Vec<SegmentEntry>,
+    stretches: Vec<Damage>,
 }
 
 /// A damaged stretch of one segment.
@@ -124,150 +136,216 @@ struct Damage {
     entry: SegmentEntry,
     offset: u64,
     first: Position,
+    /// Before `first` where no event was lost.
     last: Position,
     /// The damage reaches to the end of the segment.
     to_the_end: bool,
 }
 
-fn find_damage(disk: &dyn Disk, manifest: &Manifest) -> Result<Vec<Damage>, RepairError> {
-    let mut damage = Vec::new();
-    for entry in &manifest.segments {
-        let file = open_log(disk, manifest, entry)?;
-        let mut walk = Walk::new(file, entry)?;
-        loop {
-            let (offset, first) = (walk.end().offset, walk.next_position());
+impl Damage {
+    fn range(&self) -> (Position, Position) {
+        (self.first, self.last)
+    }
+}
+
+/// The ranges that were given up, and the last position that stands for the same event as before.
+type GivenUp = (Vec<(Position, Position)>, Option<Position>);
+
+struct Repair<'a> {
+    disk: &'a dyn Disk,
+    /// As it will be.
+    manifest: Manifest,
+    /// Files of which copies were kept, and the copies.
+    kept: Vec<(String, String)>,
+}
+
+impl Repair<'_> {
+    fn find_damage(&self) -> Result<Found, RepairError> {
+        let mut found = Found::default();
+        for entry in &self.manifest.segments {
+            let LogFile { file, header } = open_log(self.disk, &self.manifest, entry)?;
+            if header.is_err() {
+                found.headers.push(*entry);
+            }
+            let walk = Walk::new(file, entry)?;
+            self.find_in_segment(entry, walk, &mut found.stretches)?;
+        }
+        let quarantined = &self.manifest.quarantined;
+        let known = |damage: &Damage| quarantined.contains(&damage.range());
+        found.stretches.retain(|damage| !known(damage));
+        Ok(found)
+    }
+
+    fn find_in_segment(
+        &self,
+        entry: &SegmentEntry,
+        mut walk: Walk,
+        stretches: &mut Vec<Damage>,
+    ) -> io::Result<()> {
+        let damage = |walk: &Walk, last, to_the_end| Damage {
+            entry: *entry,
+            offset: walk.end().offset,
+            first: walk.next_position(),
+            last,
+            to_the_end,
+        };
+        let nothing = |walk: &Walk| walk.next_position().previous();
+        let torn = loop {
             match walk.step()? {
                 Step::Group(_) => {}
                 Step::Corrupt(corruption) => {
-                    let last = corruption.resume.header.first.previous().unwrap_or(first);
-                    if !manifest.quarantined.contains(&(first, last)) {
-                        let entry = *entry;
-                        damage.push(Damage {
-                            entry,
-                            offset,
-                            first,
-                            last,
-                            to_the_end: false,
-                        });
-                    }
+                    let last = corruption.resume.header.first.previous();
+                    let last = last.unwrap_or(corruption.first);
+                    stretches.push(damage(&walk, last, false));
                     walk.resume(&corruption.resume);
                 }
-                Step::End | Step::Torn => {
-                    let known_end = entry
-                        .closed
-                        .map(|closed| closed.end)
-                        .or_else(|| manifest.clean.map(|clean| clean.end));
-                    let n_events = entry.closed.map(|closed| u64::from(closed.n_events));
-                    let clean_head = manifest.clean.and_then(|clean| clean.head);
-                    let last = n_events
-                        .and_then(|n| Position::new(entry.base.get() + n - 1))
-                        .or(clean_head);
-                    if known_end.is_some_and(|end| end != walk.end()) {
-                        let last = last.unwrap_or(first);
-                        let entry = *entry;
-                        damage.push(Damage {
-                            entry,
-                            offset,
-                            first,
-                            last,
-                            to_the_end: true,
-                        });
-                    }
-                    break;
-                }
+                Step::End => break false,
+                Step::Torn => break true,
+            }
+        };
+        let clean = self.manifest.clean;
+        let (known_end, last) = match entry.closed {
+            Some(closed) => (Some(closed.end), Some(closed.last(entry.base))),
+            None => (
+                clean.map(|clean| clean.end),
+                clean.and_then(|clean| clean.head),
+            ),
+        };
+        let cut = match known_end {
+            Some(end) => end != walk.end(),
+            // A group that cannot stand there is proof of a log, but not a way on.
+            None => torn && walk.has_later_group()?,
+        };
+        if cut {
+            let last = last.or_else(|| nothing(&walk));
+            let last = last.unwrap_or_else(|| walk.next_position());
+            stretches.push(damage(&walk, last, true));
+        }
+        Ok(())
+    }
+
+    /// Keeps a copy of a file, once, under a name that no file has. The copy is whole and durable
+    /// under its name, or not there.
+    fn keep(&mut self, name: &str) -> io::Result<()> {
+        if self.kept.iter().any(|(kept, _)| kept == name) {
+            return Ok(());
+        }
+        let names = self.disk.list()?;
+        let mut number = 1;
+        while names.contains(&kept_name(name, number)) {
+            number += 1;
+        }
+        let copy = kept_name(name, number);
+        let file = self.disk.open(name)?;
+        self.write_whole(&copy, &*file, 0..file.length()?, &[])?;
+        self.kept.push((name.to_owned(), copy));
+        Ok(())
+    }
+
+    /// Writes a file that begins with `head` and goes on with a part of another. It gets its name
+    /// when it is durable.
+    fn write_whole(
+        &self,
+        name: &str,
+        source: &dyn DiskFile,
+        part: Range<u64>,
+        head: &[u8],
+    ) -> io::Result<()> {
+        let new_name = format!("{name}.new");
+        match self.disk.remove(&new_name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = self.disk.create(&new_name)?;
+        file.write_at(head, 0)?;
+        let (mut at, mut to) = (part.start, head.len() as u64);
+        while at < part.end {
+            let length = (part.end - at).min(COPY_BYTES);
+            let length = usize::try_from(length).unwrap_or_default();
+            file.write_at(&read_range(source, at, length)?, to)?;
+            at += length as u64;
+            to += length as u64;
+        }
+        file.sync_data()?;
+        self.disk.rename(&new_name, name)?;
+        self.disk.sync_dir()
+    }
+
+    /// Writes the header of a segment again, in place.
+    fn rewrite_header(&mut self, entry: &SegmentEntry) -> io::Result<()> {
+        self.keep(&entry.log_name())?;
+        let file = self.disk.open(&entry.log_name())?;
+        let header = entry.header(self.manifest.lineage.store_id).encode();
+        file.write_at(&header, 0)?;
+        file.sync_data()
+    }
+
+    /// Gives up damaged stretches, and nothing else. Only the manifest says so: the files stay as
+    /// they are, but that the open segment ends where its damaged end began.
+    fn quarantine(&mut self, stretches: &[Damage], end: Option<Position>) -> io::Result<GivenUp> {
+        let mut shared_up_to = end;
+        for damage in stretches {
+            self.keep(&damage.entry.log_name())?;
+            if damage.to_the_end && damage.entry.closed.is_none() {
+                // Its positions are given out again.
+                self.cut_at(damage)?;
+                shared_up_to = damage.first.previous();
+                continue;
+            }
+            self.manifest.quarantined.push(damage.range());
+            let base = damage.entry.base;
+            let mut entries = self.manifest.segments.iter_mut();
+            let entry = entries.find(|entry| entry.base == base);
+            if let Some(closed) = entry.and_then(|entry| entry.closed.as_mut()) {
+                // The index still names the lost events.
+                closed.index = None;
             }
         }
+        let lost = stretches.iter().map(Damage::range);
+        let lost = lost.filter(|(first, last)| first <= last).collect();
+        Ok((lost, shared_up_to))
     }
-    Ok(damage)
-}
 
-/// Keeps a copy of a file, and returns its name.
-fn keep(disk: &dyn Disk, name: &str) -> io::Result<String> {
-    let source = disk.open(name)?;
-    let copy_name = format!("{name}.damaged");
-    match disk.remove(&copy_name) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let copy = disk.create(&copy_name)?;
-    let (mut at, end) = (0, source.length()?);
-    while at < end {
-        let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(1 << 20);
-        copy.write_at(&read_range(&*source, at, length)?, at)?;
-        at += length as u64;
-    }
-    copy.sync_data()?;
-    disk.sync_dir()?;
-    Ok(copy_name)
-}
-
-/// Gives up the events of a stretch, in place.
-fn quarantine(
-    disk: &dyn Disk,
-    manifest: &mut Manifest,
-    damage: &Damage,
-) -> Result<(), RepairError> {
-    let base = damage.entry.base;
-    let Some(entry) = manifest
-        .segments
-        .iter_mut()
-        .find(|entry| entry.base == base)
-    else {
-        return Ok(());
-    };
-    // Only damage that took events with it leaves empty positions; a seal has none.
-    if damage.first <= damage.last && (!damage.to_the_end || entry.closed.is_some()) {
-        manifest.quarantined.push((damage.first, damage.last));
-    }
-    if let Some(closed) = &mut entry.closed {
-        // The index still names the lost events.
-        closed.index = None;
-    } else if damage.to_the_end {
-        let file = disk.open(&entry.log_name())?;
-        cut(&*file, damage.offset)?;
-    }
-    Ok(())
-}
-
-/// What was given up, and the last position that was not.
-type Truncated = (Vec<(Position, Position)>, Option<Position>);
-
-/// Gives up everything from a place on; the segment with the damage becomes the last.
-fn truncate(
-    disk: &dyn Disk,
-    manifest: &mut Manifest,
-    damage: &Damage,
-    end: Option<Position>,
-    kept: &mut Vec<String>,
-) -> Result<Truncated, RepairError> {
-    let base = damage.entry.base;
-    for entry in &manifest.segments {
-        if entry.base >= base {
-            kept.push(keep(disk, &entry.log_name())?);
+    /// Gives up everything from a place on; the segment with the damage becomes the last.
+    fn truncate(&mut self, damage: &Damage, end: Option<Position>) -> io::Result<GivenUp> {
+        let base = damage.entry.base;
+        let segments = self.manifest.segments.clone();
+        for entry in segments.iter().filter(|entry| entry.base >= base) {
+            self.keep(&entry.log_name())?;
         }
+        self.manifest.segments.retain(|entry| entry.base <= base);
+        let quarantined = &mut self.manifest.quarantined;
+        quarantined.retain(|(_, last)| *last < damage.first);
+        self.cut_at(damage)?;
+        let lost = end.filter(|end| damage.first <= *end);
+        let lost = lost.map(|end| (damage.first, end));
+        Ok((lost.into_iter().collect(), damage.first.previous()))
     }
-    manifest.segments.retain(|entry| entry.base <= base);
-    if let Some(last) = manifest.segments.last_mut() {
-        last.closed = None;
-    }
-    manifest
-        .quarantined
-        .retain(|(_, last)| *last < damage.first);
-    // The manifest comes first: with it the files behind are nobody's, and they still have a copy.
-    manifest.clean = None;
-    let file = disk.open(&damage.entry.log_name())?;
-    cut(&*file, damage.offset)?;
-    let leftovers: Vec<_> = kept.iter().skip(1).cloned().collect();
-    for name in leftovers {
-        disk.remove(name.trim_end_matches(".damaged"))?;
-    }
-    let lost = end
-        .filter(|end| damage.first <= *end)
-        .map(|end| (damage.first, end));
-    Ok((lost.into_iter().collect(), damage.first.previous()))
-}
 
-fn cut(file: &dyn DiskFile, offset: u64) -> io::Result<()> {
-    file.set_len(offset)?;
-    file.sync_data()
+    /// Makes the log of the last segment end where its damage begins: in a file of its own, so
+    /// that the present one stays whole until the manifest names the other.
+    fn cut_at(&mut self, damage: &Damage) -> io::Result<()> {
+        let file = self.disk.open(&damage.entry.log_name())?;
+        let entry = SegmentEntry {
+            generation: damage.entry.generation + 1,
+            closed: None,
+            ..damage.entry
+        };
+        let header = entry.header(self.manifest.lineage.store_id).encode();
+        let part = header.len() as u64..damage.offset;
+        self.write_whole(&entry.log_name(), &*file, part, &header)?;
+        if let Some(last) = self.manifest.segments.last_mut() {
+            *last = entry;
+        }
+        Ok(())
+    }
+
+    /// Stores the manifest under a new lineage. From here on the store is repaired.
+    fn begin_lineage(&mut self, shared_up_to: Option<Position>) -> io::Result<()> {
+        let lineage = &mut self.manifest.lineage;
+        lineage.earlier.push((lineage.current, shared_up_to));
+        lineage.current = LineageId(u64::from_le_bytes(random_bytes()));
+        self.manifest.clean = None;
+        Ok(self.manifest.store(self.disk)?)
+    }
 }

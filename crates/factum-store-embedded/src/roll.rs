@@ -8,7 +8,7 @@ use factum_store::StoreId;
 
 use crate::background::Task;
 use crate::disk::{Disk, DiskFile};
-use crate::frame::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::frame::SEGMENT_HEADER_BYTES;
 use crate::index::{Index, TailIndex};
 use crate::manifest::{ClosedSegment, LogEnd, ManifestError, SegmentEntry};
 use crate::options::random_bytes;
@@ -36,14 +36,7 @@ pub(crate) fn create_segment(
         Ok(()) | Err(_) => {}
     }
     let file = disk.create(&entry.log_name())?;
-    let header = SegmentHeader {
-        store_id,
-        base,
-        generation: entry.generation,
-        salt: entry.salt,
-        first_group: entry.first_group,
-    };
-    file.write_at(&header.encode(), 0)?;
+    file.write_at(&entry.header(store_id).encode(), 0)?;
     file.sync_data()?;
     disk.sync_dir()?;
     Ok((entry, file))

@@ -62,11 +62,15 @@ struct Threads {
 impl EmbeddedStore {
     /// Opens the directory, and makes a store in it where there is none.
     ///
-    /// When this returns, everything that was ever acknowledged is there, or the error says what
-    /// is not.
+    /// Checked before this returns: the manifest; the header and the length of each segment, and
+    /// that its indexes are whole and its own; and every byte of the last segment, where a torn
+    /// end is told from damage and cut off. Not checked: the events of earlier segments. Damage
+    /// there is found when they are read, and by [`Maintenance::verify`]; it is never served.
+    ///
+    /// On a disk without space the store opens with [`WriteState::Full`].
     ///
     /// # Errors
-    /// See [`OpenError`]. A store that is damaged before its end is opened only for reading.
+    /// See [`OpenError`]. A store that is damaged where it was checked is opened only for reading.
     pub fn open(mut options: Options) -> Result<Self, OpenError> {
         options.segment_bytes_max = options.segment_bytes_max.min(SEGMENT_BYTES_LIMIT);
         let disk: Arc<dyn Disk> = match &options.disk {

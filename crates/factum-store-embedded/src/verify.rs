@@ -14,7 +14,7 @@ use crate::index::build::{IndexIdentity, IndexKind, encode};
 use crate::index::{IndexError, SealedIndex, TailIndex};
 use crate::indexer::documents_identity;
 use crate::manifest::{ClosedSegment, MANIFEST, Manifest, SegmentEntry};
-use crate::open::open_log;
+use crate::open::{LogFile, open_log};
 use crate::segment::{lose, push_group};
 use crate::walk::{Corruption, Step, Walk};
 
@@ -41,6 +41,7 @@ pub(crate) fn verify(
                 disk,
                 manifest: &manifest,
                 versions: HashMap::new(),
+                lost: manifest.quarantined.clone(),
                 report: &mut report,
             };
             for entry in &manifest.segments {
@@ -66,24 +67,18 @@ fn file_finding(file: &str, detail: &str) -> Finding {
 struct Verification<'a> {
     disk: &'a dyn Disk,
     manifest: &'a Manifest,
-    /// The last sequence number of each stream.
-    versions: HashMap<u128, u64>,
+    /// The last sequence number of each stream, and the position of the event that has it.
+    versions: HashMap<u128, (u64, u64)>,
+    /// Positions that are lost, given up or just found to be.
+    lost: Vec<(Position, Position)>,
     report: &'a mut VerifyReport,
 }
 
 impl Verification<'_> {
     fn segment(&mut self, entry: &SegmentEntry, durable_end: Option<u64>) -> io::Result<()> {
         let name = entry.log_name();
-        let file = match open_log(self.disk, self.manifest, entry) {
-            Ok(file) => file,
-            Err(error) => {
-                let last = entry.closed.map(|closed| last_of(entry, &closed));
-                self.report.findings.push(Finding {
-                    positions: last.map(|last| (entry.base, last)),
-                    ..file_finding(&name, &error.to_string())
-                });
-                return Ok(());
-            }
+        let Some(file) = self.log_file(entry) else {
+            return Ok(());
         };
         self.report.n_files += 1;
         let file_end = file.length()?;
@@ -105,7 +100,7 @@ impl Verification<'_> {
                         let first = group.header.first;
                         let last = walk.next_position().previous().unwrap_or(first);
                         let damage = (group.offset, (first, last));
-                        self.damaged(&name, damage, error, FindingKind::Checksum);
+                        self.damaged(&name, damage, error);
                         lose(&mut tail, first, walk.next_position());
                     }
                 },
@@ -116,7 +111,7 @@ impl Verification<'_> {
                 }
                 Step::End => break,
                 Step::Torn => {
-                    self.cut(entry, &walk);
+                    self.cut(entry, &walk)?;
                     break;
                 }
             }
@@ -134,22 +129,50 @@ impl Verification<'_> {
         Ok(())
     }
 
+    /// Opens the log of a segment, if it can be, and reports what is wrong with its header.
+    fn log_file(&mut self, entry: &SegmentEntry) -> Option<Arc<dyn DiskFile>> {
+        let name = entry.log_name();
+        match open_log(self.disk, self.manifest, entry) {
+            Ok(LogFile { file, header }) => {
+                if let Err(error) = header {
+                    let detail = format!("header: {error}; a repair writes it again");
+                    self.report.findings.push(Finding {
+                        kind: FindingKind::Checksum,
+                        offset: Some(0),
+                        ..file_finding(&name, &detail)
+                    });
+                }
+                Some(file)
+            }
+            Err(error) => {
+                let positions = entry
+                    .closed
+                    .map(|closed| (entry.base, closed.last(entry.base)));
+                self.lost.extend(positions);
+                self.report.findings.push(Finding {
+                    positions,
+                    ..file_finding(&name, &error.to_string())
+                });
+                None
+            }
+        }
+    }
+
     fn streams(&mut self, file: &str, records: &[(u64, RecordedEvent)]) {
         for (offset, event) in records {
             self.report.n_events += 1;
             let Ok(stream) = event.stream() else { continue };
             let key = self.manifest.term_key.stream_key(&stream);
-            let version = self.versions.entry(key).or_default();
-            let expected = *version + 1;
+            let position = event.position.get();
             let actual = event.sequence_number.get();
-            *version = actual;
-            let after_loss = self
-                .report
-                .findings
-                .iter()
-                .any(|finding| finding.positions.is_some())
-                || !self.manifest.quarantined.is_empty();
-            if actual != expected && !(after_loss && actual > expected) {
+            let (version, last) = self
+                .versions
+                .insert(key, (actual, position))
+                .unwrap_or_default();
+            let expected = version + 1;
+            // Only what stood between the two can be missing between them.
+            let n_missing = actual.checked_sub(expected);
+            if n_missing.is_none_or(|n_missing| n_missing > self.n_lost(last, position)) {
                 self.report.findings.push(Finding {
                     kind: FindingKind::Gap,
                     file: file.to_owned(),
@@ -161,6 +184,15 @@ impl Verification<'_> {
         }
     }
 
+    /// Returns how many events are lost between two positions.
+    fn n_lost(&self, after: u64, before: u64) -> u64 {
+        let between = |(first, last): &(Position, Position)| {
+            let (first, end) = (first.get().max(after + 1), (last.get() + 1).min(before));
+            end.saturating_sub(first)
+        };
+        self.lost.iter().map(between).sum()
+    }
+
     fn corrupt(&mut self, file: &str, corruption: &Corruption) {
         let first = corruption.first;
         let last = corruption.resume.header.first.previous().unwrap_or(first);
@@ -168,7 +200,7 @@ impl Verification<'_> {
             return;
         }
         let damage = (corruption.offset, (first, last.max(first)));
-        self.damaged(file, damage, corruption.error, FindingKind::Checksum);
+        self.damaged(file, damage, corruption.error);
     }
 
     fn damaged(
@@ -176,10 +208,10 @@ impl Verification<'_> {
         file: &str,
         (offset, positions): (u64, (Position, Position)),
         error: FrameError,
-        kind: FindingKind,
     ) {
+        self.lost.push(positions);
         self.report.findings.push(Finding {
-            kind,
+            kind: FindingKind::Checksum,
             file: file.to_owned(),
             offset: Some(offset),
             positions: Some(positions),
@@ -188,7 +220,7 @@ impl Verification<'_> {
     }
 
     /// Bytes at the end that are no group: torn where the log may end, else damage.
-    fn cut(&mut self, entry: &SegmentEntry, walk: &Walk) {
+    fn cut(&mut self, entry: &SegmentEntry, walk: &Walk) -> io::Result<()> {
         let known_end = entry
             .closed
             .map(|closed| closed.end)
@@ -203,7 +235,17 @@ impl Verification<'_> {
                     )
                 });
             }
-            return;
+            return Ok(());
+        }
+        if walk.has_later_group()? {
+            let first = walk.next_position();
+            let damage = (walk.end().offset, (first, first));
+            self.damaged(
+                &entry.log_name(),
+                damage,
+                FrameError::Content("position of a group"),
+            );
+            return Ok(());
         }
         self.report.findings.push(Finding {
             kind: FindingKind::TornTail,
@@ -213,6 +255,7 @@ impl Verification<'_> {
                 "the last write was torn before it was acknowledged",
             )
         });
+        Ok(())
     }
 
     /// The log of a segment must end where the manifest says.
@@ -225,12 +268,17 @@ impl Verification<'_> {
             return;
         };
         let first = walk.next_position();
-        let last = entry.closed.map_or(first, |closed| last_of(entry, &closed));
+        let last = entry.closed.map_or(first, |closed| closed.last(entry.base));
+        if self.manifest.quarantined.contains(&(first, last)) {
+            return;
+        }
+        let positions = (first, last.max(first));
+        self.lost.push(positions);
         self.report.findings.push(Finding {
             kind: FindingKind::Checksum,
             file: entry.log_name(),
             offset: Some(walk.end().offset),
-            positions: Some((first, last.max(first))),
+            positions: Some(positions),
             detail: format!("the log goes on to byte {}", known_end.offset),
         });
     }
@@ -349,7 +397,78 @@ impl Verification<'_> {
     }
 }
 
-fn last_of(entry: &SegmentEntry, closed: &ClosedSegment) -> Position {
-    let last = (entry.base.get() + u64::from(closed.n_events)).saturating_sub(1);
-    Position::new(last).unwrap_or(entry.base)
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use factum_model::{EventId, JsonObject, NewEvent, SequenceNumber, StreamId, Timestamp};
+
+    use super::*;
+    use crate::disk::OsDisk;
+    use crate::frame::{GROUP_HEADER_BYTES, GroupBuilder, RecordFields, decode_record};
+    use crate::options::Options;
+    use crate::store::EmbeddedStore;
+
+    /// Makes an event of the stream with an id, at a position and with a sequence number.
+    fn event(id: &str, position: u64, sequence_number: u64) -> (u64, RecordedEvent) {
+        let stream = StreamId::new("form".parse().unwrap(), id.parse().unwrap());
+        let event_type = "form.opened".parse().unwrap();
+        let event = NewEvent::new(event_type, stream, JsonObject::parse("{}").unwrap());
+        let mut builder = GroupBuilder::new(Position::FIRST, 0);
+        builder.push(&RecordFields {
+            event: &event,
+            id: EventId::from_bytes([7; 16]),
+            position: Position::new(position).unwrap(),
+            sequence_number: SequenceNumber::new(sequence_number).unwrap(),
+            recorded_at: Timestamp::from_micros(1).unwrap(),
+            inherited_correlation: None,
+            last_of_request: true,
+        });
+        let (bytes, _) = builder.finish(1, 2, 3);
+        (position, decode_record(&bytes, GROUP_HEADER_BYTES).unwrap())
+    }
+
+    fn manifest(directory: &Path) -> Manifest {
+        drop(EmbeddedStore::open(Options::at(directory)).unwrap());
+        let disk = OsDisk::open_read_only(directory).unwrap();
+        Manifest::load(&disk).unwrap().unwrap().unwrap()
+    }
+
+    /// Once anything was given up, a gap in any stream was taken for its consequence.
+    #[test]
+    fn a_gap_is_excused_only_by_events_that_are_lost_between() {
+        let root = tempfile::tempdir().unwrap();
+        let (disk, manifest) = (
+            OsDisk::open_read_only(root.path()).unwrap(),
+            manifest(root.path()),
+        );
+        let check = |records: &[(u64, RecordedEvent)], n_gaps| {
+            let mut report = VerifyReport::default();
+            let mut verification = Verification {
+                disk: &disk,
+                manifest: &manifest,
+                versions: HashMap::new(),
+                lost: [(4, 5), (9, 9)]
+                    .map(|(first, last)| {
+                        (Position::new(first).unwrap(), Position::new(last).unwrap())
+                    })
+                    .to_vec(),
+                report: &mut report,
+            };
+            verification.streams("log", records);
+            assert_eq!(report.findings.len(), n_gaps, "{:?}", report.findings);
+        };
+        check(&[event("a", 1, 1), event("b", 2, 1), event("a", 3, 2)], 0);
+        check(&[event("a", 1, 1), event("a", 6, 4)], 0);
+        check(&[event("a", 1, 1), event("a", 10, 5)], 0);
+        check(&[event("a", 6, 3)], 0);
+        // More than can have been lost.
+        check(&[event("a", 1, 1), event("a", 6, 5)], 1);
+        // Nothing was lost in between.
+        check(&[event("a", 6, 3), event("a", 7, 5)], 1);
+        check(&[event("a", 6, 1), event("a", 8, 3)], 1);
+        check(&[event("a", 1, 2)], 1);
+        // Backwards, or twice.
+        check(&[event("a", 6, 3), event("a", 10, 3)], 1);
+    }
 }

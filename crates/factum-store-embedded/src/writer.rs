@@ -113,6 +113,9 @@ pub(crate) struct Writer {
 impl Writer {
     /// Works until the queue is closed and empty, then closes the log.
     pub(crate) fn run(mut self) {
+        if self.is_closed_in_manifest() {
+            self.fail(WriteFailure::Full);
+        }
         loop {
             let options = &self.shared.options;
             let bounds = GroupBounds {
@@ -160,7 +163,9 @@ impl Writer {
     }
 
     fn try_again(&mut self) {
-        match self.reserve(self.end.offset + self.shared.options.group_bytes_max as u64) {
+        match self.open_in_manifest().and_then(|()| {
+            self.reserve(self.end.offset + self.shared.options.group_bytes_max as u64)
+        }) {
             Ok(()) => {
                 tracing::info!("there is space again; appends resume");
                 self.shared.set_state(WriteState::Open);
@@ -168,6 +173,25 @@ impl Writer {
             Err(WriteFailure::Full | WriteFailure::Later(_)) => {}
             Err(failure @ WriteFailure::Unknown(_)) => self.fail(failure),
         }
+    }
+
+    /// Tells whether the store was opened on a disk so full that its manifest could not be
+    /// written, and still says that the log was closed in good order.
+    fn is_closed_in_manifest(&self) -> bool {
+        let manifest = self.shared.manifest.lock();
+        let manifest = manifest.unwrap_or_else(PoisonError::into_inner);
+        manifest.clean.is_some()
+    }
+
+    /// Makes the manifest say that the store is open, before anything is written to the log.
+    fn open_in_manifest(&self) -> Result<(), WriteFailure> {
+        if !self.is_closed_in_manifest() {
+            return Ok(());
+        }
+        let opened = self
+            .shared
+            .change_manifest(|manifest| manifest.clean = None);
+        opened.map_err(not_stored)
     }
 
     fn append(&mut self, requests: Vec<Pending>) {
@@ -183,7 +207,12 @@ impl Writer {
             }
             return;
         }
-        if let Err(failure) = self.roll_if_full(&requests) {
+        let ready = if self.shared.state() == WriteState::Full {
+            self.open_in_manifest()
+        } else {
+            Ok(())
+        };
+        if let Err(failure) = ready.and_then(|()| self.roll_if_full(&requests)) {
             // Nothing of these requests was written, whatever became of the segment.
             let refusals: Vec<_> = requests.iter().map(|_| refusal(&failure)).collect();
             // The state comes first: whoever has an answer finds it.
@@ -212,13 +241,7 @@ impl Writer {
             tracing::warn!("closed segments wait for their index; no new segment is begun");
             return Err(WriteFailure::Full);
         }
-        roll::roll(self).map_err(|error| match error {
-            ManifestError::NotStored(error) if is_full(&error) => WriteFailure::Full,
-            ManifestError::NotStored(error) => WriteFailure::Later(error),
-            // Also when the directory could not be synced for want of space: the next start may
-            // find the manifest in which this segment is closed, and look no further in it.
-            ManifestError::Unknown(error) => WriteFailure::Unknown(error),
-        })
+        roll::roll(self).map_err(not_stored)
     }
 
     fn append_group(&mut self, requests: Vec<Pending>) {
@@ -500,6 +523,17 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+/// Says what a manifest that was not stored means for the log.
+fn not_stored(error: ManifestError) -> WriteFailure {
+    match error {
+        ManifestError::NotStored(error) if is_full(&error) => WriteFailure::Full,
+        ManifestError::NotStored(error) => WriteFailure::Later(error),
+        // Also when the directory could not be synced for want of space: the next start may find
+        // the new manifest, and look for the log where that says.
+        ManifestError::Unknown(error) => WriteFailure::Unknown(error),
+    }
 }
 
 /// Says of a request that was not written why it was not.

@@ -134,9 +134,15 @@ impl Disk for OsDisk {
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        file.write_all(holder.as_bytes())?;
+        // The lock is held whatever the file says, also on a disk without space to say it.
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(holder.as_bytes()));
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(error.into()),
+            Ok(()) | Err(_) => {}
+        }
         Ok(Box::new(OsLock { _file: file }))
     }
 }

@@ -13,6 +13,7 @@ mod conformance;
 mod crash;
 mod differential;
 mod hooked;
+mod opening;
 mod queries;
 mod rolling;
 mod upkeep;

@@ -8,7 +8,7 @@ use factum_store::{
     ReadError, StreamRead,
 };
 use factum_store_embedded::{
-    EmbeddedStore, OpenError, Options, RepairChoice, RestoreError, repair, restore,
+    EmbeddedStore, OpenError, Options, RepairChoice, RepairError, RestoreError, repair, restore,
     verify_directory,
 };
 
@@ -129,7 +129,7 @@ async fn a_damaged_backup_is_refused() {
             read_only: true,
             ..options(&root.path().join("c"))
         }),
-        Err(OpenError::NoManifest | OpenError::NoStore)
+        Err(OpenError::HalfRestored)
     ));
 }
 
@@ -339,4 +339,102 @@ fn a_cursor_is_refused_behind_what_any_later_repair_gave_up() {
         };
         assert_eq!(resolve(Position::new(position)), Err(lost));
     }
+}
+
+/// A truncating repair that was interrupted before its manifest had cut the only copy of the log
+/// that the manifest named, and left a directory that neither opened nor could be repaired.
+#[test]
+fn a_truncating_repair_that_was_interrupted_is_done_again() {
+    let root = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(hooked::small(root.path())).unwrap();
+    hooked::append(&store, 40);
+    drop(store);
+    hooked::flip(&root.path().join(FIRST_LOG), 4_000);
+    std::fs::create_dir(root.path().join("MANIFEST.new")).unwrap();
+    assert!(matches!(
+        repair(root.path(), RepairChoice::Truncate),
+        Err(RepairError::Io(_))
+    ));
+    std::fs::remove_dir(root.path().join("MANIFEST.new")).unwrap();
+    let read_only = Options {
+        read_only: true,
+        ..hooked::small(root.path())
+    };
+    drop(EmbeddedStore::open(read_only).unwrap());
+    let report = repair(root.path(), RepairChoice::Truncate).unwrap();
+    assert_eq!(report.head.map(Position::get), Some(3));
+    let store = EmbeddedStore::open(hooked::small(root.path())).unwrap();
+    assert_eq!(hooked::positions(&store), [1, 2, 3]);
+    hooked::append(&store, 20);
+    drop(store);
+    assert_eq!(verify_directory(root.path()).unwrap().findings, []);
+}
+
+/// A second repair of the same segment overwrote the copy that the first one had kept, and with it
+/// the only place where the events of the first damage still were.
+#[test]
+fn copies_that_a_repair_kept_are_never_touched_again() {
+    let root = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(hooked::large(root.path())).unwrap();
+    hooked::append(&store, 40);
+    drop(store);
+    hooked::flip(&root.path().join(FIRST_LOG), 20_000);
+    let mut kept = Vec::new();
+    for (choice, offset) in [
+        (RepairChoice::Quarantine, 10_000),
+        (RepairChoice::Quarantine, 4_000),
+        (RepairChoice::Truncate, 2_000),
+    ] {
+        let report = repair(root.path(), choice).unwrap();
+        for name in report.kept {
+            let bytes = std::fs::read(root.path().join(&name)).unwrap();
+            kept.push((name, bytes));
+        }
+        let store = EmbeddedStore::open(hooked::large(root.path())).unwrap();
+        hooked::append(&store, 3);
+        drop(store);
+        let mut logs: Vec<_> = std::fs::read_dir(root.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|end| end == "log"))
+            .collect();
+        hooked::flip(&logs.pop().unwrap(), offset);
+    }
+    assert_eq!(kept.len(), 3);
+    for (name, bytes) in kept {
+        assert_eq!(std::fs::read(root.path().join(name)).unwrap(), bytes);
+    }
+}
+
+/// A restore that was killed after it had copied the manifest left a store that opened under the
+/// lineage of the original: cursors into what the original had appended since were accepted.
+#[test]
+fn files_of_a_backup_are_no_store_until_they_are_restored() {
+    let root = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(hooked::small(&root.path().join("store"))).unwrap();
+    hooked::append(&store, 10);
+    let backup = root.path().join("backup");
+    hooked::block_on(store.backup(&backup)).unwrap();
+    let half = root.path().join("half");
+    std::fs::create_dir(&half).unwrap();
+    // What stands there when a restore is killed.
+    std::fs::write(half.join("RESTORING"), "").unwrap();
+    std::fs::copy(backup.join(FIRST_LOG), half.join(FIRST_LOG)).unwrap();
+    assert!(matches!(
+        EmbeddedStore::open(hooked::small(&half)).map(drop),
+        Err(OpenError::HalfRestored)
+    ));
+    std::fs::write(half.join("mine"), "").unwrap();
+    assert!(matches!(
+        restore(&backup, &half),
+        Err(RestoreError::Target(_))
+    ));
+    std::fs::remove_file(half.join("mine")).unwrap();
+    restore(&backup, &half).unwrap();
+    assert!(!half.join("RESTORING").exists());
+    hooked::append(&store, 10);
+    let restored = EmbeddedStore::open(hooked::small(&half)).unwrap();
+    assert_eq!(hooked::positions(&restored), (1..=10).collect::<Vec<_>>());
+    let ahead = store.lineage().cursor(store.head());
+    assert!(restored.lineage().resolve(ahead).is_err());
 }
