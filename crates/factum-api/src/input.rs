@@ -3,7 +3,7 @@
 use std::fmt;
 
 use factum_model::{ErrorCode, InvalidName, JsonFault, JsonRule, LimitExceeded};
-use factum_query::InvalidFilter;
+use factum_query::{InvalidFilter, TextFormError};
 use thiserror::Error;
 
 /// Where in a request something is wrong.
@@ -88,6 +88,9 @@ pub enum InputFault {
     /// A JSON object that is kept as it is breaks a rule.
     #[error(transparent)]
     Json(#[from] JsonFault),
+    /// A filter as people write it is not one.
+    #[error(transparent)]
+    Text(#[from] TextFormError),
     /// A filter breaks a rule.
     #[error(transparent)]
     Filter(#[from] InvalidFilter),

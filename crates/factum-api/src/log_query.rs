@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use factum_model::{ErrorCode, SequenceNumber};
-use factum_query::{Filter, FilterLimits};
+use factum_query::{Filter, FilterLimits, parse_text_form};
 
 use crate::envelope::{after, utf8};
 use crate::fields::{Fields, Shape};
@@ -68,7 +68,8 @@ pub struct StreamQuery {
     pub limit: Option<usize>,
 }
 
-const LOG_NAMES: [&str; 15] = [
+const LOG_NAMES: [&str; 16] = [
+    "q",
     "types",
     "aggregateTypes",
     "aggregateIds",
@@ -103,6 +104,7 @@ pub fn parse_log_query(query: &str, limits: &FilterLimits) -> Result<LogQuery, I
     each_parameter(query, &LOG_NAMES, |name, text| {
         let filter = &mut read.filter;
         match name {
+            "q" => filter.all_of = vec![parse_text_form(text, limits)?],
             "types" => filter.event_types = list(text, |part| Ok(part.parse()?))?,
             "aggregateTypes" => filter.aggregate_types = list(text, |part| Ok(part.parse()?))?,
             "aggregateIds" => filter.aggregate_ids = list(text, |part| Ok(part.parse()?))?,

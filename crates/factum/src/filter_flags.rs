@@ -9,6 +9,9 @@ use crate::exit::Failure;
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Filter")]
 pub(crate) struct FilterFlags {
+    /// Any filter as people write it, as in: payload.country=DE payload.amount>10000 "credit check"
+    #[arg(long = "where", value_name = "FILTER")]
+    pub(crate) text: Option<String>,
     /// Event types or patterns: * is one segment, a final > is the rest (form.*, submission.>)
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     pub(crate) types: Vec<String>,
@@ -74,8 +77,9 @@ impl FilterFlags {
         ]
     }
 
-    fn texts(&self) -> [(&'static str, Option<&str>); 5] {
+    fn texts(&self) -> [(&'static str, Option<&str>); 6] {
         [
+            ("q", self.text.as_deref()),
             ("correlationId", self.correlation_id.as_deref()),
             ("causationId", self.causation_id.as_deref()),
             ("userId", self.user_id.as_deref()),

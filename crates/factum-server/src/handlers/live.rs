@@ -47,6 +47,7 @@ impl From<LiveError> for ApiError {
     tag = "live",
     operation_id = "followEvents",
     params(
+        ("q" = Option<String>, Query, description = "A filter as people write it, as in `type:submission.* payload.country=DE payload.amount>10000 user:ann`; docs/query.md describes it."),
         ("types" = Option<String>, Query, description = "Event types or patterns, separated by commas.", pattern = r"^(>|([A-Za-z0-9_-]+|\*)(\.([A-Za-z0-9_-]+|\*))*(\.>)?)(,(>|([A-Za-z0-9_-]+|\*)(\.([A-Za-z0-9_-]+|\*))*(\.>)?))*$"),
         ("aggregateTypes" = Option<String>, Query, description = "Aggregate types, separated by commas.", pattern = r"^[^\x00-\x1f\x7f-\x9f,]{1,50}(,[^\x00-\x1f\x7f-\x9f,]{1,50})*$"),
         ("aggregateIds" = Option<String>, Query, description = "Aggregate ids, separated by commas.", pattern = r"^[^\x00-\x1f\x7f-\x9f,]{1,255}(,[^\x00-\x1f\x7f-\x9f,]{1,255})*$"),

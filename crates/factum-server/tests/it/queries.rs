@@ -268,3 +268,23 @@ async fn hostile_queries_are_answered_or_refused_in_time() {
         assert_eq!(page.total_count_complete, Some(true));
     }
 }
+
+#[tokio::test]
+async fn a_filter_as_people_write_it_stands_in_the_query_string() {
+    let server = filled().await;
+    let found = server
+        .get("/v1/events?q=payload.country%3DDE+payload.amount%3E10000+user:ann&types=*.created")
+        .await;
+    let page: EventPageDto = found.shaped();
+    let amounts: Vec<_> = page
+        .events
+        .iter()
+        .map(|event| event.payload["amount"].clone())
+        .collect();
+    assert_eq!(json!(amounts), json!([12_000, 18_000, 24_000]));
+    let problem = server
+        .get("/v1/events?q=payload.country%3D")
+        .await
+        .problem(400, "invalid_request");
+    assert_eq!(problem["parameter"], "q");
+}
