@@ -146,7 +146,7 @@ fn run(shared: &Shared, tasks: &Receiver<Task>, unsealed: &Unsealed) {
         match tasks.recv_timeout(patience) {
             Ok(Task::Seal { segment, closed }) => todo.push((segment, closed)),
             Ok(Task::Zero { segment, from, to }) => {
-                if let Err(error) = segment.zero_fence.zero(&*segment.file, from, to) {
+                if let Err(error) = segment.zero_fence.zero(&*segment.file(), from, to) {
                     // The range reads as zeros all the same; only the syncs there are slower.
                     tracing::warn!(%error, "space ahead of the log was not zeroed");
                 }

@@ -17,6 +17,7 @@ pub(crate) struct Counters {
     pub(crate) segments_sealed: AtomicU64,
     pub(crate) clock_went_back: AtomicU64,
     pub(crate) documents_indexed: AtomicU64,
+    pub(crate) segments_compressed: AtomicU64,
 }
 
 /// Adds to a counter.
@@ -40,6 +41,7 @@ impl Counters {
             ("segments_sealed_total", &self.segments_sealed),
             ("clock_went_back_total", &self.clock_went_back),
             ("documents_indexed_total", &self.documents_indexed),
+            ("segments_compressed_total", &self.segments_compressed),
         ];
         all.map(|(name, value)| (name, value.load(Ordering::Relaxed)))
             .to_vec()

@@ -3,6 +3,7 @@
 //! Every byte that the store reads or writes goes through these two traits, so that a simulated
 //! disk can fail, tear and forget in every way that a real one may. A disk is one flat directory.
 
+pub(crate) mod cold;
 mod os;
 
 use std::fmt;
@@ -56,6 +57,15 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LockError::Held`] with the text of the present holder.
     fn lock(&self, name: &str, holder: &str) -> Result<Box<dyn LockGuard>, LockError>;
+
+    /// Looks for damage of a file that its readers do not see, because a copy of what is damaged
+    /// serves them, or cannot tell from other bytes. Says what there is.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn damage(&self, _name: &str) -> io::Result<Option<String>> {
+        Ok(None)
+    }
 }
 
 /// An open file. All methods may be called from several threads.

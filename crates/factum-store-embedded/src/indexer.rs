@@ -88,7 +88,7 @@ impl Doorbell {
     }
 
     /// Waits, unless the thread is to end; returns `false` then.
-    fn rest(&self, duration: Duration) -> bool {
+    pub(crate) fn rest(&self, duration: Duration) -> bool {
         let waited = self
             .rung
             .wait_timeout_while(self.lock(), duration, |bell| !bell.stopped);
@@ -107,7 +107,7 @@ pub(crate) fn spawn(shared: &Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
         })
 }
 
-fn lower_priority() {
+pub(crate) fn lower_priority() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
         tracing::debug!(%error, "the thread that indexes keeps its priority");

@@ -24,6 +24,7 @@
 mod background;
 mod backup;
 mod bytes_io;
+mod cold;
 mod count;
 mod counters;
 mod decide;

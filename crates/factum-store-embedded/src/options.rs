@@ -54,6 +54,11 @@ pub struct Options {
     pub index_documents: bool,
     /// How many events have the terms of their documents in a hash table before these are packed.
     pub document_run_events: u32,
+    /// How many closed segments stay as they were written; older ones are compressed in the
+    /// background. `None` compresses none.
+    pub cold_after_segments: Option<usize>,
+    /// How many bytes of logs are compressed in a second.
+    pub cold_bytes_per_second: u64,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
@@ -85,6 +90,8 @@ impl Options {
             unsealed_segments_max: 3,
             index_documents: true,
             document_run_events: 16_384,
+            cold_after_segments: None,
+            cold_bytes_per_second: 32 << 20,
             clock: Arc::new(SystemClock),
             ids: Arc::new(MonotonicIds::new(random)),
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use factum_model::Position;
 use factum_store::LineageId;
 
+use crate::disk::cold::ColdDisk;
 use crate::disk::{Disk, DiskFile, LockError, OsDisk, read_range};
 use crate::leftovers::kept_name;
 use crate::manifest::{Manifest, SegmentEntry};
@@ -66,7 +67,8 @@ pub enum RepairError {
 /// # Errors
 /// See [`RepairError`].
 pub fn repair(directory: &Path, choice: RepairChoice) -> Result<RepairReport, RepairError> {
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk::open_or_create(directory)?);
+    let disk = Arc::new(OsDisk::open_or_create(directory)?);
+    let disk: Arc<dyn Disk> = Arc::new(ColdDisk::new(disk));
     repair_disk(&disk, choice)
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn roll(writer: &mut Writer) -> Result<(), ManifestError> {
     writer.active.close(closed);
     writer.active.zero_fence.close();
     // What was reserved and not used goes back to the disk. If it does not, it is only space.
-    if let Err(error) = writer.active.file.set_len(writer.end.offset) {
+    if let Err(error) = writer.active.file().set_len(writer.end.offset) {
         tracing::warn!(%error, "space behind a closed segment was not given back");
     }
     writer.background.submit(Task::Seal {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
@@ -34,7 +34,8 @@ const SHARE_BYTES_MIN: u64 = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) entry: SegmentEntry,
-    pub(crate) file: Arc<dyn DiskFile>,
+    file: RwLock<Arc<dyn DiskFile>>,
+    is_cold: AtomicBool,
     pub(crate) key: TermKey,
     index: RwLock<Index>,
     documents: RwLock<Documents>,
@@ -59,7 +60,8 @@ impl Segment {
     ) -> Self {
         Self {
             entry,
-            file,
+            file: RwLock::new(file),
+            is_cold: AtomicBool::new(false),
             key,
             index: RwLock::new(index),
             documents: RwLock::new(Documents::Growing(Growing::default())),
@@ -69,6 +71,27 @@ impl Segment {
             quarantined: Vec::new(),
             zero_fence: ZeroFence::default(),
         }
+    }
+
+    /// Returns the log.
+    pub(crate) fn file(&self) -> Arc<dyn DiskFile> {
+        Arc::clone(&self.file.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the log from its compressed form from now on.
+    pub(crate) fn use_cold(&self, file: Arc<dyn DiskFile>) {
+        *self.file.write().unwrap_or_else(PoisonError::into_inner) = file;
+        self.set_cold();
+    }
+
+    /// Notes that the log is compressed.
+    pub(crate) fn set_cold(&self) {
+        self.is_cold.store(true, Ordering::Release);
+    }
+
+    /// Tells whether the log is known to be compressed.
+    pub(crate) fn is_cold(&self) -> bool {
+        self.is_cold.load(Ordering::Acquire)
     }
 
     /// Returns the ordinal of a position in this segment.
@@ -212,7 +235,7 @@ impl Segment {
             Err(IndexError::Damaged(damage) | IndexError::Documents(damage)) => damage,
         };
         tracing::error!(segment = %self.entry.log_name(), damage, "index is damaged; rebuilding it");
-        let rebuilt = rebuild_index(&self.file, &self.entry, &self.key, self.end())?;
+        let rebuilt = rebuild_index(&self.file(), &self.entry, &self.key, self.end())?;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         *index = Index::Tail(rebuilt);
         question(&index).map_err(|error| match error {
@@ -411,7 +434,7 @@ impl Segment {
     ) -> Result<(), ReadError> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let mut buffer = vec![0; length];
-        let n_read = self.file.read_at(&mut buffer, range.start)?;
+        let n_read = self.file().read_at(&mut buffer, range.start)?;
         buffer.truncate(n_read);
         let bytes = Bytes::from(buffer);
         for place in places {

@@ -18,10 +18,12 @@ use tokio::sync::oneshot;
 
 use crate::background::{Background, Task};
 use crate::backup::{Snapshot, backup};
+use crate::cold;
 use crate::counters::{Counters, add};
+use crate::disk::cold::ColdDisk;
 use crate::disk::{Disk, LockGuard, OsDisk};
 use crate::frame::{RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
-use crate::indexer;
+use crate::indexer::{self, Doorbell};
 use crate::log::Log;
 use crate::open::{OpenError, Opened, open, submit};
 use crate::options::Options;
@@ -57,6 +59,7 @@ struct Threads {
     writer: Option<JoinHandle<()>>,
     background: Option<(Background, JoinHandle<()>)>,
     indexer: Option<JoinHandle<()>>,
+    cold: Option<(Arc<Doorbell>, JoinHandle<()>)>,
 }
 
 impl EmbeddedStore {
@@ -78,18 +81,23 @@ impl EmbeddedStore {
             None if options.read_only => Arc::new(OsDisk::open_read_only(&options.directory)?),
             None => Arc::new(OsDisk::open_or_create(&options.directory)?),
         };
+        let cold = Arc::new(ColdDisk::new(disk));
+        let disk: Arc<dyn Disk> = Arc::<ColdDisk>::clone(&cold);
         let lock = if options.read_only {
             None
         } else {
             Some(disk.lock(LOCK, &holder())?)
         };
+        if !options.read_only {
+            cold.clean()?;
+        }
         let opened = open(&disk, &options)?;
-        Self::start(options, disk, lock, opened)
+        Self::start(options, cold, lock, opened)
     }
 
     fn start(
         options: Options,
-        disk: Arc<dyn Disk>,
+        cold: Arc<ColdDisk>,
         lock: Option<Box<dyn LockGuard>>,
         opened: Opened,
     ) -> Result<Self, OpenError> {
@@ -109,13 +117,14 @@ impl EmbeddedStore {
             .into(),
             manifest: Mutex::new(opened.manifest),
             options,
-            disk,
+            disk: Arc::<ColdDisk>::clone(&cold),
             log,
         });
         let mut threads = Threads {
             writer: None,
             background: None,
             indexer: None,
+            cold: None,
         };
         if let (false, Some(active)) = (read_only, shared.log.segments().last().cloned()) {
             let (background, tasks) = Background::new();
@@ -137,6 +146,11 @@ impl EmbeddedStore {
             threads.writer = Some(thread.spawn(move || writer.run())?);
             if shared.options.index_documents {
                 threads.indexer = Some(indexer::spawn(&shared)?);
+            }
+            if shared.options.cold_after_segments.is_some() {
+                let bell = Arc::new(Doorbell::default());
+                let thread = cold::spawn(&shared, cold, Arc::clone(&bell))?;
+                threads.cold = Some((bell, thread));
             }
         }
         Ok(Self {
@@ -302,6 +316,10 @@ impl EmbeddedStore {
             // A writer that panicked has said so in the state.
             drop(writer.join());
         }
+        if let Some((bell, thread)) = threads.cold.take() {
+            bell.stop();
+            drop(thread.join());
+        }
         if let Some(indexer) = threads.indexer.take() {
             self.shared.log.doorbell.stop();
             drop(indexer.join());
@@ -392,7 +410,8 @@ async fn off_the_runtime<T: Send + 'static>(
 /// # Errors
 /// When a file cannot be read; damage is a finding in the report.
 pub fn verify_directory(directory: &Path) -> std::io::Result<VerifyReport> {
-    verify(&OsDisk::open_read_only(directory)?, &|_| None)
+    let disk = Arc::new(OsDisk::open_read_only(directory)?);
+    verify(&ColdDisk::new(disk), &|_| None)
 }
 
 impl Drop for EmbeddedStore {

@@ -80,6 +80,9 @@ impl Verification<'_> {
         let Some(file) = self.log_file(entry) else {
             return Ok(());
         };
+        if let Some(damage) = self.disk.damage(&name)? {
+            self.report.findings.push(file_finding(&name, &damage));
+        }
         self.report.n_files += 1;
         let file_end = file.length()?;
         let end = entry

@@ -1,6 +1,6 @@
 //! Walks a segment group by group: recovery, verification and repair.
 //!
-//! The rule for bytes that are not a valid group is in `docs/format/embedded.md`, section 6.
+//! The rule for bytes that are not a valid group is in `docs/format/embedded.md`, section 7.
 
 use std::io;
 use std::sync::Arc;

@@ -326,7 +326,12 @@ impl Writer {
     /// Takes the terms of a group that was not written out of the index, by reading the log again.
     fn forget_group(&self) {
         let entry = &self.active.entry;
-        match rebuild_index(&self.active.file, entry, &self.active.key, self.end.offset) {
+        match rebuild_index(
+            &self.active.file(),
+            entry,
+            &self.active.key,
+            self.end.offset,
+        ) {
             Ok(rebuilt) => self.active.with_tail(|tail| *tail = rebuilt),
             Err(error) => {
                 self.fail(WriteFailure::Unknown(error));
@@ -342,12 +347,12 @@ impl Writer {
         let number = self.end.group + 1;
         let (bytes, chain) = builder.finish(number, self.active.entry.salt, self.end.chain);
         self.active.zero_fence.claim(self.end.offset + length);
-        if let Err(error) = self.active.file.write_at(&bytes, self.end.offset) {
+        if let Err(error) = self.active.file().write_at(&bytes, self.end.offset) {
             return Err(self.cut_back(error));
         }
         let watch = self.background.stopwatch();
         self.active
-            .file
+            .file()
             .sync_data()
             .map_err(WriteFailure::Unknown)?;
         add(&self.shared.counters.sync_micros, watch.micros());
@@ -373,7 +378,7 @@ impl Writer {
         for wanted in [generous, to] {
             match self
                 .active
-                .file
+                .file()
                 .reserve(self.reserved_to, wanted - self.reserved_to)
             {
                 Ok(()) => {
@@ -414,7 +419,7 @@ impl Writer {
         if !is_full(&error) {
             return WriteFailure::Unknown(error);
         }
-        let file = &self.active.file;
+        let file = self.active.file();
         match file
             .set_len(self.end.offset)
             .and_then(|()| file.sync_data())

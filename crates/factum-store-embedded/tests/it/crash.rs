@@ -59,6 +59,8 @@ fn open(disk: &SimDisk, seed: u64) -> Result<EmbeddedStore, OpenError> {
         versions_max: 3,
         seal_delay: Duration::from_millis(1),
         full_retry_delay: Duration::from_millis(1),
+        cold_after_segments: (random.below(2) == 0).then_some(0),
+        cold_bytes_per_second: u64::MAX,
         ..Options::at("simulated")
     })
 }

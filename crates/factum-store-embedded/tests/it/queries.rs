@@ -31,6 +31,8 @@ fn options(directory: &std::path::Path) -> Options {
         document_run_events: 64,
         recent_bytes_max: 64 << 10,
         reserve_bytes: 64 << 10,
+        cold_after_segments: Some(1),
+        cold_bytes_per_second: u64::MAX,
         ..Options::at(directory)
     }
 }
@@ -202,8 +204,9 @@ fn queries_are_answered_after_the_store_was_closed_and_from_files_only() {
         read_only: true,
         ..options(directory.path())
     };
-    let files = documents(directory.path());
+    let files = files_of(directory.path(), ".doc");
     assert!(files.len() >= 6, "{files:?}");
+    assert!(!files_of(directory.path(), ".cold").is_empty());
     for options in [read_only, options(directory.path())] {
         let store = EmbeddedStore::open(options).unwrap();
         for _ in 0..200 {
@@ -243,7 +246,7 @@ fn a_damaged_index_of_documents_is_made_again_and_answers_stay_the_same() {
     wait_for_index(&store);
     let log = everything(&store, None);
     drop(store);
-    let files = documents(directory.path());
+    let files = files_of(directory.path(), ".doc");
     for round in 0..40 {
         let file = directory.path().join(random.pick(&files));
         let whole = std::fs::read(&file).unwrap();
@@ -275,10 +278,10 @@ fn wait_for_index(store: &EmbeddedStore) {
     }
 }
 
-fn documents(directory: &std::path::Path) -> Vec<String> {
+fn files_of(directory: &std::path::Path, end: &str) -> Vec<String> {
     let names = std::fs::read_dir(directory).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = names.filter(|name| name.ends_with(".doc")).collect();
+    let mut names: Vec<_> = names.filter(|name| name.ends_with(end)).collect();
     names.sort();
     names
 }

@@ -135,6 +135,13 @@ keys! {
     store_index_documents: bool = "store.index_documents", "true", "";
     /// How many events have the terms of their documents in a hash table before these are packed.
     store_index_run_events: Count = "store.index_run_events", "16384", "events";
+    /// Whether the logs of old segments are compressed in the background. Whatever is compressed stays
+    /// readable when this is off.
+    store_cold: bool = "store.cold", "false", "";
+    /// How many closed segments stay as they were written when older ones are compressed.
+    store_cold_after_segments: Count = "store.cold_after_segments", "4", "segments";
+    /// How many bytes of logs are compressed in a second.
+    store_cold_bytes_per_s_max: Bytes = "store.cold_bytes_per_s_max", "33554432", "bytes/s";
     /// The largest number of open connections.
     http_connections_max: Count = "http.connections_max", "8192", "connections";
     /// How many bytes of request bodies may be in memory at once.

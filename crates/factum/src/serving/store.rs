@@ -40,6 +40,10 @@ fn options(config: &Config) -> Options {
         versions_max: config.store_versions_max.0,
         reserve_bytes: config.store_reserve_bytes.0,
         index_documents: config.store_index_documents,
+        cold_after_segments: config
+            .store_cold
+            .then_some(config.store_cold_after_segments.0),
+        cold_bytes_per_second: config.store_cold_bytes_per_s_max.0,
         document_run_events: u32::try_from(config.store_index_run_events.0).unwrap_or(u32::MAX),
         ..Options::at(&config.data)
     }
