@@ -24,6 +24,10 @@ pub enum Fault {
     /// reached the disk: reads still see it, a later sync does not write it, a crash loses it.
     /// Other operations fail as with [`Fault::Io`].
     LostSync,
+    /// The same for a sync of the directory: the creations, renames and removals that it was to
+    /// make durable are there until a crash, and no later sync of the directory covers them.
+    /// It says that the disk is full. Other operations fail as with [`Fault::Io`].
+    LostNames,
 }
 
 /// A directory in memory, with all that a real disk may do to it.
@@ -33,8 +37,8 @@ pub enum Fault {
 /// one, and of the creations, renames and removals that no [`Disk::sync_dir`] covered any subset
 /// that fits together. All of it follows from the seed.
 ///
-/// Operations that change something or make it durable are counted from 1; reads are not, and fail
-/// only when the power has failed. Clones are handles of
+/// Operations that change something or make it durable are counted from 1, and reads of files on
+/// their own. Clones are handles of
 /// the same disk. After a crash every operation of the old handles fails for ever, like those of
 /// a process that has died; [`SimDisk::restart`] returns a handle of the surviving disk.
 #[derive(Debug, Clone)]
@@ -81,6 +85,17 @@ impl SimDisk {
     /// Lets operation `n` go wrong.
     pub fn fail(&self, n: u64, fault: Fault) {
         self.lock_state().faults.insert(n, fault);
+    }
+
+    /// Returns how many reads of files there were.
+    #[must_use]
+    pub fn n_reads(&self) -> u64 {
+        self.lock_state().n_reads
+    }
+
+    /// Lets read `n` of a file fail, once, as of a sector that the disk cannot read.
+    pub fn fail_read(&self, n: u64) {
+        self.lock_state().failing_reads.insert(n);
     }
 
     /// Limits the bytes of all files together. Writes and reservations beyond fail for want of

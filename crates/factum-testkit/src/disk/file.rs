@@ -33,8 +33,8 @@ fn index(offset: u64) -> io::Result<usize> {
 
 impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.lock_state();
-        state.check_power()?;
+        let mut state = self.lock_state();
+        state.begin_read()?;
         let bytes = state
             .files
             .get(&self.id)

@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) crash_at: Option<u64>,
     pub(super) crashed: bool,
     pub(super) faults: BTreeMap<u64, Fault>,
+    pub(super) n_reads: u64,
+    pub(super) failing_reads: BTreeSet<u64>,
     pub(super) capacity: Option<u64>,
     pub(super) holder: Option<String>,
     pub(super) names: BTreeMap<String, FileId>,
@@ -85,6 +87,8 @@ impl State {
             crash_at: None,
             crashed: false,
             faults: BTreeMap::new(),
+            n_reads: 0,
+            failing_reads: BTreeSet::new(),
             capacity: None,
             holder: None,
             names: BTreeMap::new(),
@@ -101,6 +105,19 @@ impl State {
     pub(super) fn check_power(&self) -> io::Result<()> {
         if self.crashed {
             return Err(io::Error::other("simulated: the power has failed"));
+        }
+        Ok(())
+    }
+
+    /// Counts a read, and lets it go wrong if that is planned.
+    ///
+    /// # Errors
+    /// When nothing must be read.
+    pub(super) fn begin_read(&mut self) -> io::Result<()> {
+        self.check_power()?;
+        self.n_reads += 1;
+        if self.failing_reads.remove(&self.n_reads) {
+            return Err(io::Error::other("simulated: input/output error"));
         }
         Ok(())
     }
@@ -127,7 +144,11 @@ impl State {
                 self.write(*id, &bytes[..n_kept], *offset);
             }
             (Fault::LostSync, Operation::Sync { id }) => self.forget_dirty(*id),
-            (Fault::Io | Fault::ShortWrite | Fault::LostSync, _) => {}
+            (Fault::LostNames, Operation::SyncDir) => {
+                self.forget_names();
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            (Fault::Io | Fault::ShortWrite | Fault::LostSync | Fault::LostNames, _) => {}
         }
         Err(io::Error::other("simulated: input/output error"))
     }
@@ -197,8 +218,19 @@ impl State {
     }
 
     pub(super) fn sync_dir(&mut self) {
-        self.durable_names.clone_from(&self.names);
-        self.changes.clear();
+        for change in std::mem::take(&mut self.changes) {
+            change.apply(&mut self.durable_names);
+        }
+    }
+
+    /// Takes the pending changes of names for durable though they are not.
+    fn forget_names(&mut self) {
+        for change in std::mem::take(&mut self.changes) {
+            // Some of it had reached the disk before the failure.
+            if self.random.one_in(2) {
+                change.apply(&mut self.durable_names);
+            }
+        }
     }
 
     pub(super) fn write(&mut self, id: FileId, bytes: &[u8], offset: usize) {
@@ -312,22 +344,28 @@ impl State {
             if self.random.one_in(2) {
                 continue;
             }
-            match change {
-                NameChange::Create { name, id } => {
-                    names.insert(name.clone(), *id);
-                }
-                NameChange::Rename { from, to, id } => {
-                    if names.get(from) == Some(id) {
-                        names.remove(from);
-                    }
-                    names.insert(to.clone(), *id);
-                }
-                NameChange::Remove { name } => {
-                    names.remove(name);
-                }
-            }
+            change.apply(&mut names);
         }
         names
+    }
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, FileId>) {
+        match self {
+            Self::Create { name, id } => {
+                names.insert(name.clone(), *id);
+            }
+            Self::Rename { from, to, id } => {
+                if names.get(from) == Some(id) {
+                    names.remove(from);
+                }
+                names.insert(to.clone(), *id);
+            }
+            Self::Remove { name } => {
+                names.remove(name);
+            }
+        }
     }
 }
 

@@ -186,3 +186,43 @@ fn one_holder_at_a_time() {
     let _second = disk.lock("LOCK", "second").unwrap();
     let _after_crash = disk.restart().lock("LOCK", "third").unwrap();
 }
+
+#[test]
+fn lost_names_are_seen_and_covered_by_no_later_sync() {
+    let mut left = BTreeSet::new();
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        disk.create("old").unwrap();
+        disk.create("new").unwrap();
+        disk.sync_dir().unwrap();
+        disk.rename("new", "old").unwrap();
+        disk.fail(disk.n_operations() + 1, Fault::LostNames);
+        let error = disk.sync_dir().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        disk.create("later").unwrap();
+        disk.sync_dir().unwrap();
+        assert_eq!(disk.list().unwrap(), ["later", "old"]);
+        left.insert(disk.restart().list().unwrap());
+    }
+    let names = |names: &[&str]| {
+        names
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let expected = [names(&["later", "new", "old"]), names(&["later", "old"])];
+    assert_eq!(left, BTreeSet::from(expected));
+}
+
+#[test]
+fn a_read_fails_once_when_it_was_to() {
+    let disk = SimDisk::new(1);
+    let file = disk.create("a").unwrap();
+    file.write_at(&[7; 4], 0).unwrap();
+    disk.fail_read(disk.n_reads() + 2);
+    let mut buffer = [0; 4];
+    file.read_at(&mut buffer, 0).unwrap();
+    file.read_at(&mut buffer, 0).unwrap_err();
+    assert_eq!(file.read_at(&mut buffer, 0).unwrap(), 4);
+    assert_eq!((buffer, disk.n_reads()), ([7; 4], 3));
+}
