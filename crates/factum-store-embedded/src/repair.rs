@@ -273,13 +273,14 @@ impl Repair<'_> {
         self.disk.sync_dir()
     }
 
-    /// Writes the header of a segment again, in place.
+    /// Puts a file with a whole header and the same log in the place of a segment.
     fn rewrite_header(&mut self, entry: &SegmentEntry) -> io::Result<()> {
-        self.keep(&entry.log_name())?;
-        let file = self.disk.open(&entry.log_name())?;
+        let name = entry.log_name();
+        self.keep(&name)?;
+        let file = self.disk.open(&name)?;
         let header = entry.header(self.manifest.lineage.store_id).encode();
-        file.write_at(&header, 0)?;
-        file.sync_data()
+        let part = header.len() as u64..file.length()?;
+        self.write_whole(&name, &*file, part, &header)
     }
 
     /// Gives up damaged stretches, and nothing else. Only the manifest says so: the files stay as

@@ -14,7 +14,7 @@ use crate::index::build::{IndexIdentity, IndexKind, encode};
 use crate::index::{IndexError, SealedIndex, TailIndex};
 use crate::indexer::documents_identity;
 use crate::manifest::{ClosedSegment, MANIFEST, Manifest, SegmentEntry};
-use crate::open::{LogFile, open_log};
+use crate::open::{LogFile, OpenError, open_log};
 use crate::segment::{lose, push_group};
 use crate::walk::{Corruption, Step, Walk};
 
@@ -77,7 +77,7 @@ struct Verification<'a> {
 impl Verification<'_> {
     fn segment(&mut self, entry: &SegmentEntry, durable_end: Option<u64>) -> io::Result<()> {
         let name = entry.log_name();
-        let Some(file) = self.log_file(entry) else {
+        let Some(file) = self.log_file(entry)? else {
             return Ok(());
         };
         if let Some(damage) = self.disk.damage(&name)? {
@@ -126,6 +126,10 @@ impl Verification<'_> {
         }
         self.report.n_bytes += walk.end().offset;
         if let Some(closed) = &entry.closed {
+            // Events that are lost at the end have their places in the index.
+            while tail.n_events() < closed.n_events {
+                tail.push_lost();
+            }
             self.index(entry, closed, &tail)?;
             self.documents(entry, closed)?;
         }
@@ -133,7 +137,7 @@ impl Verification<'_> {
     }
 
     /// Opens the log of a segment, if it can be, and reports what is wrong with its header.
-    fn log_file(&mut self, entry: &SegmentEntry) -> Option<Arc<dyn DiskFile>> {
+    fn log_file(&mut self, entry: &SegmentEntry) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let name = entry.log_name();
         match open_log(self.disk, self.manifest, entry) {
             Ok(LogFile { file, header }) => {
@@ -145,8 +149,9 @@ impl Verification<'_> {
                         ..file_finding(&name, &detail)
                     });
                 }
-                Some(file)
+                Ok(Some(file))
             }
+            Err(OpenError::Io(error)) => Err(error),
             Err(error) => {
                 let positions = entry
                     .closed
@@ -156,7 +161,7 @@ impl Verification<'_> {
                     positions,
                     ..file_finding(&name, &error.to_string())
                 });
-                None
+                Ok(None)
             }
         }
     }

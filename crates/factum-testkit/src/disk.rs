@@ -98,6 +98,11 @@ impl SimDisk {
         self.lock_state().failing_reads.insert(n);
     }
 
+    /// Lets all reads succeed from now on.
+    pub fn forget_failing_reads(&self) {
+        self.lock_state().failing_reads.clear();
+    }
+
     /// Limits the bytes of all files together. Writes and reservations beyond fail for want of
     /// space.
     pub fn set_capacity(&self, bytes: Option<u64>) {

@@ -492,3 +492,92 @@ fn until_there_is_space(store: &EmbeddedStore, request: &AppendRequest) -> Appen
     }
     panic!("the store does not notice that there is space");
 }
+
+/// A segment cannot be begun, at each step of beginning one and in each way; then smaller requests
+/// come, for which the present segment has room. Where the store takes them, a crash keeps them.
+#[test]
+fn smaller_appends_after_a_failed_roll_are_kept() {
+    let faults = [
+        Fault::Io,
+        Fault::Full,
+        Fault::ShortWrite,
+        Fault::LostSync,
+        Fault::LostNames,
+    ];
+    let mut n_taken = 0;
+    for (seed, fault) in (0..4).flat_map(|seed| faults.map(|fault| (seed, fault))) {
+        for step in 1..=14 {
+            n_taken += check_failed_roll(seed, fault, step);
+        }
+    }
+    assert!(n_taken > 300, "{n_taken}");
+}
+
+/// Returns how many requests were taken after the one for which there was no room.
+fn check_failed_roll(seed: u64, fault: Fault, step: u64) -> usize {
+    let disk = SimDisk::new(seed * 100 + step);
+    let options = |disk: &SimDisk| Options {
+        disk: Some(Arc::new(disk.clone())),
+        segment_bytes_max: 4096,
+        reserve_bytes: 4096,
+        recent_bytes_max: 0,
+        // Nothing but the writer is at work until there is a closed segment.
+        index_documents: false,
+        seal_delay: Duration::from_secs(3600),
+        full_retry_delay: Duration::from_millis(1),
+        ..Options::at("simulated")
+    };
+    let store = EmbeddedStore::open(options(&disk)).unwrap();
+    let mut known = Known {
+        lineage: Some(store.lineage()),
+        ..Known::default()
+    };
+    let ask = |known: &mut Known, number: u64, bytes: usize| {
+        let text = format!(r#"{{"number":{number},"text":"{}"}}"#, "x".repeat(bytes));
+        let event = NewEvent {
+            payload: factum_model::JsonObject::parse(text).unwrap(),
+            ..varied(number)
+        };
+        let request = request(vec![event]);
+        known.asked.push(request.clone());
+        let receipt = match store.append_blocking(request.clone()) {
+            // The disk is not full, so the store will notice.
+            Err(AppendError::StorageFull) if bytes < 100 => {
+                Ok(until_there_is_space(&store, &request))
+            }
+            receipt => receipt,
+        };
+        let taken = receipt.is_ok();
+        known
+            .acknowledged
+            .extend(receipt.ok().map(|receipt| (request, receipt)));
+        taken
+    };
+    for number in 1..=4 {
+        assert!(ask(&mut known, number, 500));
+    }
+    disk.fail(disk.n_operations() + step, fault);
+    ask(&mut known, 5, 2500);
+    let n_taken = (6..=8)
+        .filter(|number| ask(&mut known, *number, 10))
+        .count();
+    disk.crash();
+    drop(store);
+    let survivor = disk.restart();
+    let case = Case {
+        seed,
+        n_writers: 1,
+        crash_at: Some(step),
+        crash_again_at: None,
+        fault: Some((step, fault)),
+    };
+    let store = match EmbeddedStore::open(options(&survivor)) {
+        Ok(store) => store,
+        Err(error) => panic!("{case:?}: does not open: {error:?}"),
+    };
+    let log = whole(&case, &store);
+    check_log(&case, &known, &log);
+    check_cursors(&case, &known, &store);
+    go_on(&case, &known, &store, &log);
+    n_taken
+}
