@@ -16,6 +16,7 @@ use crate::store::{LOCK, holder};
 
 /// The name of the list of files, which is written last.
 const BACKUP: &str = "BACKUP";
+const BACKUP_NEW: &str = "BACKUP.new";
 /// The first line of the list.
 const TITLE: &str = "factum backup 1";
 /// The list of a store with a hundred thousand segments is smaller.
@@ -102,9 +103,12 @@ fn backup_to(
         text.push_str(&[name, " = ", &value, "\n"].concat());
     }
     text.push_str(&list);
-    let file = disk.create(BACKUP)?;
+    // The copies have their names before the list has its own, and the list is whole then.
+    let file = disk.create(BACKUP_NEW)?;
     file.write_at(text.as_bytes(), 0)?;
     file.sync_data()?;
+    disk.sync_dir()?;
+    disk.rename(BACKUP_NEW, BACKUP)?;
     disk.sync_dir()?;
     Ok((n_files, n_bytes, snapshot.head))
 }
