@@ -12,6 +12,7 @@ use factum_store::{
     AppendReceipt, AppendRequest, CountRead, Counts, Cursor, EventStore, LogPage, LogRead,
     Maintenance, StreamInfo, StreamPage, StreamRead, Visibility,
 };
+use tokio::sync::Semaphore;
 
 use crate::check;
 use crate::error::EngineError;
@@ -28,6 +29,8 @@ pub struct EngineOptions {
     pub read_time_max: Duration,
     /// How long one count may take before it answers with what it has.
     pub count_time_max: Duration,
+    /// How many counts may be at work at once; others wait as long as one may take.
+    pub counts_max: usize,
     /// How many events one count may look at that the index alone does not answer for.
     pub count_examined_max: u64,
     /// Where the time comes from.
@@ -41,6 +44,7 @@ impl Default for EngineOptions {
             filter_limits: FilterLimits::default(),
             read_time_max: Duration::from_secs(2),
             count_time_max: Duration::from_secs(5),
+            counts_max: 4,
             count_examined_max: 5_000_000,
             clock: Arc::new(SystemClock),
         }
@@ -55,6 +59,7 @@ impl Default for EngineOptions {
 pub struct Engine {
     store: Arc<dyn EventStore>,
     options: Arc<EngineOptions>,
+    counts: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -63,6 +68,7 @@ impl Engine {
     pub fn new(store: Arc<dyn EventStore>, options: EngineOptions) -> Self {
         Self {
             store,
+            counts: Arc::new(Semaphore::new(options.counts_max)),
             options: Arc::new(options),
         }
     }
@@ -173,6 +179,14 @@ impl Engine {
     /// [`EngineError::Filter`] and [`EngineError::Read`].
     pub async fn count(&self, request: CountRead) -> Result<Counts, EngineError> {
         self.check_filter(&request.filter)?;
+        // A count may keep a core busy for as long as it is given; many at once would leave none
+        // for appends.
+        let room = tokio::time::timeout(self.options.count_time_max, self.counts.acquire()).await;
+        let Ok(Ok(_room)) = room else {
+            return Err(EngineError::Busy {
+                limit: self.options.counts_max,
+            });
+        };
         let request = CountRead {
             time_max: request.time_max.min(self.options.count_time_max),
             examine_max: request.examine_max.min(self.options.count_examined_max),

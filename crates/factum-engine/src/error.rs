@@ -65,6 +65,12 @@ pub enum EngineError {
         /// The stream.
         stream: StreamId,
     },
+    /// So many counts are at work that this one found no room within its time.
+    #[error("{limit} counts are at work already")]
+    Busy {
+        /// How many may be.
+        limit: usize,
+    },
     /// An aggregate id exists under several aggregate types.
     #[error("aggregate id {aggregate_id:?} exists under {} aggregate types", types.len())]
     AmbiguousAggregate {
@@ -98,6 +104,7 @@ impl EngineError {
             Self::DuplicateExpectation { .. }
             | Self::UnusedExpectation { .. }
             | Self::Unsupported { .. } => ErrorCode::InvalidRequest,
+            Self::Busy { .. } => ErrorCode::Overloaded,
             Self::AmbiguousAggregate { .. } => ErrorCode::AmbiguousAggregate,
         }
     }

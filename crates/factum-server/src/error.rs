@@ -136,6 +136,11 @@ impl From<EngineError> for ApiError {
                 failure.problem.aggregate_types = types.iter().map(ToString::to_string).collect();
                 failure
             }
+            EngineError::Busy { .. } => {
+                let mut busy = Self::new(error.code(), error.to_string());
+                busy.problem.retry_after = Some(1);
+                busy
+            }
             EngineError::Filter(_)
             | EngineError::DuplicateExpectation { .. }
             | EngineError::UnusedExpectation { .. }

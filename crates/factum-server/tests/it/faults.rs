@@ -1,7 +1,12 @@
 //! A handler that panics, a queue that is full, a client that does not read what it asked for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use factum_engine::{Engine, EngineOptions};
+use factum_model::ErrorCode;
+use factum_query::Filter;
+use factum_store::CountRead;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
 
@@ -94,4 +99,34 @@ async fn a_bulk_append_whose_receipts_nobody_reads_comes_to_a_halt() {
     assert_eq!(server.get("/v1/events").await.status, 200);
     drop(stream);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn counts_that_take_long_leave_room_for_others() {
+    let store = MoodyStore::new();
+    store.feel(Mood::Ponders);
+    let options = EngineOptions {
+        counts_max: 2,
+        count_time_max: Duration::from_millis(20),
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(Arc::<MoodyStore>::clone(&store), options);
+    let all = || CountRead::all(Filter::default());
+    {
+        let (first, second) = (engine.count(all()), engine.count(all()));
+        let third = tokio::select! {
+            _ = first => None,
+            _ = second => None,
+            third = async {
+                // The others have begun before this one asks.
+                tokio::task::yield_now().await;
+                engine.count(all()).await
+            } => Some(third),
+        };
+        let refused = third.unwrap().unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::Overloaded);
+        assert!(refused.is_retryable());
+    }
+    store.feel(Mood::Honest);
+    assert!(engine.count(all()).await.unwrap().complete);
 }

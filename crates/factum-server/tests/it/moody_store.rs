@@ -8,9 +8,9 @@ use factum_model::{
     Timestamp,
 };
 use factum_store::{
-    AppendError, AppendReceipt, AppendRequest, BoxFuture, Capability, EventReceipt, EventStore,
-    HeadWatch, Lineage, LogPage, LogRead, MemoryStore, ReadError, StoreHealth, StoreMetrics,
-    StreamInfo, StreamPage, StreamRead,
+    AppendError, AppendReceipt, AppendRequest, BoxFuture, Capability, CountRead, Counts,
+    EventReceipt, EventStore, HeadWatch, Lineage, LogPage, LogRead, MemoryStore, ReadError,
+    StoreHealth, StoreMetrics, StreamInfo, StreamPage, StreamRead,
 };
 
 /// How a store is disposed.
@@ -24,6 +24,8 @@ pub(crate) enum Mood {
     Overloaded,
     /// It says that it appended, and counts only.
     Pretends,
+    /// It counts for ever.
+    Ponders,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl MoodyStore {
 impl EventStore for MoodyStore {
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendReceipt, AppendError>> {
         match self.mood() {
-            Mood::Honest | Mood::Panics => self.inner.append(request),
+            Mood::Honest | Mood::Panics | Mood::Ponders => self.inner.append(request),
             Mood::Pretends => Box::pin(std::future::ready(Ok(self.pretend(&request)))),
             Mood::Overloaded => Box::pin(std::future::ready(Err(AppendError::Overloaded {
                 limit: "of nothing",
@@ -92,6 +94,15 @@ impl EventStore for MoodyStore {
 
     fn read_log(&self, request: LogRead) -> BoxFuture<'_, Result<LogPage, ReadError>> {
         self.inner.read_log(request)
+    }
+
+    fn count(&self, request: CountRead) -> BoxFuture<'_, Result<Counts, ReadError>> {
+        match self.mood() {
+            Mood::Ponders => Box::pin(std::future::pending()),
+            Mood::Honest | Mood::Panics | Mood::Overloaded | Mood::Pretends => {
+                self.inner.count(request)
+            }
+        }
     }
 
     fn read_stream(&self, request: StreamRead) -> BoxFuture<'_, Result<StreamPage, ReadError>> {

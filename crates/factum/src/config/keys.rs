@@ -108,6 +108,9 @@ keys! {
     limits_read_ms_max: Millis = "limits.read_ms_max", "2000", "ms";
     /// How long one count, or the total of a query, may take before it answers with what it has.
     limits_count_ms_max: Millis = "limits.count_ms_max", "5000", "ms";
+    /// How many counts may be at work at once; others wait as long as one may take, and are then
+    /// answered with 503.
+    limits_counts_max: Count = "limits.counts_max", "4", "counts";
     /// How many events one count may look at that the index alone does not answer for.
     limits_count_examined_max: Count = "limits.count_examined_max", "5000000", "events";
     /// The largest number of events that one commit group takes.
