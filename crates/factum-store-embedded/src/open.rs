@@ -243,6 +243,11 @@ pub(crate) fn open_log(
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(OpenError::Missing { file: name });
         }
+        // A compressed log of which nothing can be told.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            let error = FrameError::Checksum;
+            return Err(OpenError::Damaged { file: name, error });
+        }
         file => file?,
     };
     let mut header = [0; SEGMENT_HEADER_BYTES];

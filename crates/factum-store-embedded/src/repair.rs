@@ -9,7 +9,7 @@ use std::sync::Arc;
 use factum_model::Position;
 use factum_store::LineageId;
 
-use crate::disk::cold::ColdDisk;
+use crate::disk::cold::{ColdDisk, cold_name};
 use crate::disk::{Disk, DiskFile, LockError, OsDisk, read_range};
 use crate::leftovers::kept_name;
 use crate::manifest::{Manifest, SegmentEntry};
@@ -94,15 +94,15 @@ pub fn repair_disk(
         kept: Vec::new(),
     };
     let found = repair.find_damage()?;
-    if found.stretches.is_empty() && found.headers.is_empty() {
+    if found.stretches.is_empty() && found.files.is_empty() {
         return Ok(RepairReport {
             lost: Vec::new(),
             head: end,
             kept: Vec::new(),
         });
     }
-    for entry in &found.headers {
-        repair.rewrite_header(entry)?;
+    for entry in &found.files {
+        repair.write_again(entry)?;
     }
     let lost = match found.stretches.split_first() {
         None => Vec::new(),
@@ -128,8 +128,9 @@ pub fn repair_disk(
 /// What is damaged.
 #[derive(Default)]
 struct Found {
-    /// Segments whose header is damaged, though the manifest has all that it says.
-    headers: Vec<SegmentEntry>,
+    /// Segments whose file is damaged in what stands around the log: the header, of which the
+    /// manifest has all that it says, or the form that it is compressed in.
+    files: Vec<SegmentEntry>,
     stretches: Vec<Damage>,
 }
 
@@ -166,8 +167,8 @@ impl Repair<'_> {
         let mut found = Found::default();
         for entry in &self.manifest.segments {
             let LogFile { file, header } = open_log(self.disk, &self.manifest, entry)?;
-            if header.is_err() {
-                found.headers.push(*entry);
+            if header.is_err() || self.disk.damage(&entry.log_name())?.is_some() {
+                found.files.push(*entry);
             }
             let walk = Walk::new(file, entry)?;
             self.find_in_segment(entry, walk, &mut found.stretches)?;
@@ -232,15 +233,25 @@ impl Repair<'_> {
         if self.kept.iter().any(|(kept, _)| kept == name) {
             return Ok(());
         }
+        let cold = cold_name(name).unwrap_or_default();
         let names = self.disk.list()?;
+        let is_taken = |number| {
+            names.contains(&kept_name(name, number)) || names.contains(&kept_name(&cold, number))
+        };
         let mut number = 1;
-        while names.contains(&kept_name(name, number)) {
+        while is_taken(number) {
             number += 1;
         }
-        let copy = kept_name(name, number);
-        let file = self.disk.open(name)?;
-        self.write_whole(&copy, &*file, 0..file.length()?, &[])?;
-        self.kept.push((name.to_owned(), copy));
+        // Where a compressed log is damaged it reads as zeros; its own bytes may tell more.
+        for name in [name, &cold] {
+            let file = match self.disk.open(name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                file => file?,
+            };
+            let copy = kept_name(name, number);
+            self.write_whole(&copy, &*file, 0..file.length()?, &[])?;
+            self.kept.push((name.to_owned(), copy));
+        }
         Ok(())
     }
 
@@ -273,8 +284,8 @@ impl Repair<'_> {
         self.disk.sync_dir()
     }
 
-    /// Puts a file with a whole header and the same log in the place of a segment.
-    fn rewrite_header(&mut self, entry: &SegmentEntry) -> io::Result<()> {
+    /// Puts a file with a whole header and the same log, not compressed, in the place of a segment.
+    fn write_again(&mut self, entry: &SegmentEntry) -> io::Result<()> {
         let name = entry.log_name();
         self.keep(&name)?;
         let file = self.disk.open(&name)?;

@@ -438,3 +438,50 @@ fn files_of_a_backup_are_no_store_until_they_are_restored() {
     let ahead = store.lineage().cursor(store.head());
     assert!(restored.lineage().resolve(ahead).is_err());
 }
+
+/// A damaged block of a compressed log reads as zeros. A repair gives up the events in it and
+/// writes the others as they are; what the block was is kept.
+#[tokio::test]
+async fn a_damaged_compressed_log_is_repaired_and_kept() {
+    for choice in [RepairChoice::Quarantine, RepairChoice::Truncate] {
+        let root = tempfile::tempdir().unwrap();
+        let cold = || Options {
+            cold_after_segments: Some(0),
+            segment_bytes_max: 64 << 10,
+            ..options(root.path())
+        };
+        let store = EmbeddedStore::open(cold()).unwrap();
+        append(&store, 500).await;
+        let all = payloads(&store).await;
+        let path = root.path().join("seg-00000000000000000001.0.cold");
+        while !path.exists() || root.path().join(FIRST_LOG).exists() {
+            tokio::task::yield_now().await;
+        }
+        drop(store);
+        let damaged = {
+            let length = std::fs::metadata(&path).unwrap().len();
+            flip(&path, length / 2);
+            std::fs::read(&path).unwrap()
+        };
+        assert_ne!(verify_directory(root.path()).unwrap().findings, []);
+        let report = repair(root.path(), choice).unwrap();
+        let (first, last) = report.lost[0];
+        let expected: Vec<_> = match choice {
+            RepairChoice::Quarantine => {
+                let outside = |at: u64| at < first.get() || at > last.get();
+                all.iter().filter(|(at, _)| outside(*at)).cloned().collect()
+            }
+            RepairChoice::Truncate => all[..first.get() as usize - 1].to_vec(),
+        };
+        assert!(expected.len() > 10 && expected.len() < all.len());
+        let kept = report.kept.iter().find(|name| name.contains(".cold."));
+        let kept = std::fs::read(root.path().join(kept.unwrap())).unwrap();
+        assert_eq!(kept, damaged);
+        assert_eq!(verify_directory(root.path()).unwrap().findings, []);
+        let repaired = EmbeddedStore::open(options(root.path())).unwrap();
+        assert_eq!(payloads(&repaired).await, expected);
+        append(&repaired, 10).await;
+        drop(repaired);
+        assert_eq!(verify_directory(root.path()).unwrap().findings, []);
+    }
+}
