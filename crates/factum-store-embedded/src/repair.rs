@@ -363,3 +363,120 @@ impl Repair<'_> {
         Ok(self.manifest.store(self.disk)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use factum_model::{JsonObject, NewEvent, StreamId};
+    use factum_store::{AppendRequest, FindingKind, LogRead};
+
+    use super::*;
+    use crate::frame::{FrameError, GroupBuilder};
+    use crate::store::{EmbeddedStore, verify_directory};
+
+    fn append(store: &EmbeddedStore) {
+        let stream = StreamId::new("form".parse().unwrap(), "f-1".parse().unwrap());
+        let payload = JsonObject::parse("{}").unwrap();
+        let event = NewEvent::new("form.opened".parse().unwrap(), stream, payload);
+        let request = AppendRequest {
+            events: vec![event],
+            ..AppendRequest::default()
+        };
+        store.append_blocking(request).unwrap();
+    }
+
+    /// A group stands behind the log whose position leaves no room for the events before it. It
+    /// was taken for a failure of the disk, and nothing helped against that.
+    #[test]
+    fn a_group_at_an_impossible_position_is_damage_that_can_be_repaired() {
+        for choice in [RepairChoice::Quarantine, RepairChoice::Truncate] {
+            let root = tempfile::tempdir().unwrap();
+            let options = || Options::at(root.path());
+            let store = EmbeddedStore::open(options()).unwrap();
+            append(&store);
+            append(&store);
+            drop(store);
+            let disk = OsDisk::open_or_create(root.path()).unwrap();
+            let mut manifest = Manifest::load(&disk).unwrap().unwrap().unwrap();
+            let (clean, entry) = (manifest.clean.take().unwrap(), manifest.segments[0]);
+            manifest.store(&disk).unwrap();
+            let impossible = GroupBuilder::new(Position::new(1_000_000).unwrap(), 0);
+            let number = clean.end.group + 2;
+            let (group, _) = impossible.finish(number, entry.salt, clean.end.chain);
+            let file = disk.open(&entry.log_name()).unwrap();
+            file.write_at(&group, clean.end.offset + 64).unwrap();
+
+            let report = verify_directory(root.path()).unwrap();
+            assert_eq!(report.findings[0].kind, FindingKind::Checksum);
+            let refused = EmbeddedStore::open(options()).map(drop);
+            let expected = FrameError::Content("position of a group");
+            assert!(
+                matches!(refused, Err(OpenError::Damaged { error, .. }) if error == expected),
+                "{refused:?}"
+            );
+            let report = repair(root.path(), choice).unwrap();
+            assert_eq!((report.lost, report.kept.len()), (Vec::new(), 1));
+            let store = EmbeddedStore::open(options()).unwrap();
+            append(&store);
+            let page = store.read_log_blocking(&LogRead::forwards()).unwrap();
+            assert_eq!(page.events.len(), 3);
+            drop(store);
+            assert_eq!(verify_directory(root.path()).unwrap().findings, []);
+        }
+    }
+
+    /// Returns where the first seal of the last segment is.
+    fn seal(disk: &dyn Disk) -> Option<u64> {
+        let manifest = Manifest::load(disk).unwrap().unwrap().unwrap();
+        let entry = manifest.segments.last().unwrap();
+        let mut walk = Walk::new(disk.open(&entry.log_name()).unwrap(), entry).unwrap();
+        loop {
+            match walk.step().unwrap() {
+                Step::Group(group) if group.header.seal => return Some(group.offset),
+                Step::Group(_) => {}
+                Step::Corrupt(_) | Step::End | Step::Torn => return None,
+            }
+        }
+    }
+
+    /// A damaged seal takes no events with it, so there was no range to quarantine, and the store
+    /// went on refusing to open.
+    #[test]
+    fn a_damaged_seal_is_quarantined_though_no_event_is_lost() {
+        let root = tempfile::tempdir().unwrap();
+        let options = || Options {
+            seal_delay: std::time::Duration::from_millis(1),
+            ..Options::at(root.path())
+        };
+        let store = EmbeddedStore::open(options()).unwrap();
+        append(&store);
+        let disk = OsDisk::open_or_create(root.path()).unwrap();
+        let offset = loop {
+            match seal(&disk) {
+                Some(offset) => break offset,
+                None => std::thread::yield_now(),
+            }
+        };
+        append(&store);
+        drop(store);
+        let name = Manifest::load(&disk).unwrap().unwrap().unwrap().segments[0].log_name();
+        let file = disk.open(&name).unwrap();
+        file.write_at(&[0xff; 4], offset + 20).unwrap();
+        let refused = EmbeddedStore::open(options()).map(drop);
+        assert!(
+            matches!(refused, Err(OpenError::Corrupt { .. })),
+            "{refused:?}"
+        );
+        let report = repair(root.path(), RepairChoice::Quarantine).unwrap();
+        assert_eq!(report.lost, []);
+        let store = EmbeddedStore::open(options()).unwrap();
+        append(&store);
+        let page = store.read_log_blocking(&LogRead::forwards()).unwrap();
+        assert_eq!(page.events.len(), 3);
+        drop(store);
+        assert_eq!(verify_directory(root.path()).unwrap().findings, []);
+        assert_eq!(
+            repair(root.path(), RepairChoice::Quarantine).unwrap().kept,
+            Vec::<String>::new()
+        );
+    }
+}
