@@ -9,7 +9,7 @@ use factum_model::{Clock, Position};
 use factum_store::{BackupReport, LineageId, MaintenanceError};
 
 use crate::disk::{Disk, DiskFile, LockError, OsDisk, read_range};
-use crate::manifest::{MANIFEST, MANIFEST_BYTES_MAX, Manifest};
+use crate::manifest::{MANIFEST, MANIFEST_BYTES_MAX, MANIFEST_NEW, Manifest};
 use crate::open::{OpenError, RESTORING, read};
 use crate::options::{Options, random_bytes};
 use crate::store::{LOCK, holder};
@@ -224,6 +224,9 @@ pub enum RestoreError {
 /// # Errors
 /// See [`RestoreError`].
 pub fn restore(source: &Path, target: &Path) -> Result<BackupReport, RestoreError> {
+    let from = OsDisk::open_read_only(source)?;
+    // What is no backup leaves no directory behind.
+    read_list(&from)?;
     let to = OsDisk::open_or_create(target)?;
     for entry in std::fs::read_dir(target)? {
         // The disk lists files only.
@@ -231,8 +234,8 @@ pub fn restore(source: &Path, target: &Path) -> Result<BackupReport, RestoreErro
             return Err(MaintenanceError::TargetNotEmpty.into());
         }
     }
-    let disk: Arc<dyn Disk> = Arc::new(to);
-    let report = restore_disk(&OsDisk::open_read_only(source)?, &disk)?;
+    let to: Arc<dyn Disk> = Arc::new(to);
+    let report = restore_disk(&from, &to)?;
     let path = target.to_owned();
     Ok(BackupReport { path, ..report })
 }
@@ -247,6 +250,8 @@ pub fn restore_disk(
 ) -> Result<BackupReport, RestoreError> {
     let files = read_list(source)?;
     let manifest = read_manifest(source, &files)?;
+    // Before the lock, which leaves a file behind, and again under it.
+    left_over(&**target, &files)?;
     let _lock = target.lock(LOCK, &holder())?;
     prepare(&**target, &files)?;
     let (mut n_files, mut n_bytes) = (0, 0);
@@ -276,25 +281,34 @@ pub fn restore_disk(
     })
 }
 
-/// Marks the target as one that a backup is being restored into, and removes what an interrupted
-/// restore left in it.
-fn prepare(disk: &dyn Disk, files: &[Listed]) -> Result<(), RestoreError> {
+/// Returns the files that an interrupted restore left in the target, none if it is new or empty.
+///
+/// # Errors
+/// When there are others.
+fn left_over(disk: &dyn Disk, files: &[Listed]) -> Result<Vec<String>, RestoreError> {
     let mut names = disk.list()?;
     names.retain(|name| name != LOCK);
     let interrupted = names.iter().any(|name| name == RESTORING);
     // With a manifest it is a store, whatever became of the mark.
     let is_store = names.iter().any(|name| name == MANIFEST);
     let own = |name: &String| {
-        let of_manifest = name == RESTORING || name.starts_with(MANIFEST);
+        let of_manifest = name == RESTORING || name == MANIFEST_NEW;
         of_manifest || files.iter().any(|file| file.name == *name)
     };
     if is_store || !(names.is_empty() || interrupted && names.iter().all(own)) {
         return Err(MaintenanceError::TargetNotEmpty.into());
     }
+    Ok(names)
+}
+
+/// Marks the target as one that a backup is being restored into, and removes what an interrupted
+/// restore left in it.
+fn prepare(disk: &dyn Disk, files: &[Listed]) -> Result<(), RestoreError> {
+    let names = left_over(disk, files)?;
     for name in names.iter().filter(|name| *name != RESTORING) {
         disk.remove(name)?;
     }
-    if !interrupted {
+    if names.is_empty() {
         disk.create(RESTORING)?;
     }
     Ok(disk.sync_dir()?)

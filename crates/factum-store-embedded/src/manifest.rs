@@ -15,7 +15,8 @@ use crate::term::TermKey;
 
 /// The name of the manifest in the directory.
 pub(crate) const MANIFEST: &str = "MANIFEST";
-const MANIFEST_NEW: &str = "MANIFEST.new";
+/// Its name until it is whole.
+pub(crate) const MANIFEST_NEW: &str = "MANIFEST.new";
 const MAGIC: &[u8; 8] = b"FCTMMAN1";
 const HEAD_BYTES: usize = 16;
 /// Far more than a manifest of a hundred thousand segments takes.

@@ -425,11 +425,17 @@ fn files_of_a_backup_are_no_store_until_they_are_restored() {
         Err(OpenError::HalfRestored)
     ));
     std::fs::write(half.join("mine"), "").unwrap();
+    std::fs::remove_file(half.join("LOCK")).unwrap();
     assert!(matches!(
         restore(&backup, &half),
         Err(RestoreError::Target(_))
     ));
+    // What is not to be restored into is not touched at all.
+    assert!(!half.join("LOCK").exists());
     std::fs::remove_file(half.join("mine")).unwrap();
+    let elsewhere = root.path().join("elsewhere");
+    restore(&half, &elsewhere).unwrap_err();
+    assert!(!elsewhere.exists());
     restore(&backup, &half).unwrap();
     assert!(!half.join("RESTORING").exists());
     hooked::append(&store, 10);
