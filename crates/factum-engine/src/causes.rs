@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use factum_model::{CorrelationId, EventId, Position, RecordedEvent};
 use factum_query::Filter;
 use factum_store::{LogRead, Visibility};
+use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -13,6 +14,32 @@ use crate::error::EngineError;
 const CAUSES_AT_ONCE: usize = 100;
 /// The longest chain of causes that is followed.
 const DEPTH_MAX: u32 = 1000;
+/// How many bytes of texts one answer holds, about.
+const BYTES_MAX: usize = 16 << 20;
+
+/// What is left of the bounds on one answer.
+struct Budget {
+    bytes: usize,
+    deadline: Instant,
+}
+
+impl Budget {
+    fn new(engine: &Engine) -> Self {
+        Self {
+            bytes: BYTES_MAX,
+            deadline: Instant::now() + engine.options().read_time_max,
+        }
+    }
+
+    fn take(&mut self, events: &[RecordedEvent]) {
+        let taken: usize = events.iter().map(RecordedEvent::text_bytes).sum();
+        self.bytes = self.bytes.saturating_sub(taken);
+    }
+
+    fn is_spent(&self) -> bool {
+        self.bytes == 0 || Instant::now() >= self.deadline
+    }
+}
 
 /// An event in a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +87,11 @@ impl Engine {
         let Some(event) = self.event(id, visibility).await? else {
             return Ok(None);
         };
-        let (ancestors, missing_cause, whole_chain) = self.ancestors(&event, visibility).await?;
-        let (effects, all_effects) = self.effects(&event, visibility, events_max).await?;
+        let mut budget = Budget::new(self);
+        let chain = self.ancestors(&event, visibility, &mut budget);
+        let (ancestors, missing_cause, whole_chain) = chain.await?;
+        let effects = self.effects(&event, visibility, events_max, &mut budget);
+        let (effects, all_effects) = effects.await?;
         let mut events = vec![event];
         events.extend(effects);
         Ok(Some(CausalTree {
@@ -86,7 +116,9 @@ impl Engine {
             correlation_id: Some(id),
             ..Filter::default()
         };
-        let (events, complete) = self.all(filter, visibility, events_max).await?;
+        let mut budget = Budget::new(self);
+        let events = self.all(filter, visibility, events_max, &mut budget);
+        let (events, complete) = events.await?;
         Ok(Conversation {
             forest: forest(events),
             complete,
@@ -98,13 +130,15 @@ impl Engine {
         &self,
         event: &RecordedEvent,
         visibility: Visibility,
+        budget: &mut Budget,
     ) -> Result<(Vec<RecordedEvent>, Option<EventId>, bool), EngineError> {
         let mut ancestors: Vec<RecordedEvent> = Vec::new();
         let mut seen = HashSet::from([event.id]);
         let mut cause = event.causation_id;
         while let Some(id) = cause {
             // A cause is named before it is there when events are imported, so a chain may close.
-            if ancestors.len() as u64 >= u64::from(DEPTH_MAX) || !seen.insert(id) {
+            let too_long = ancestors.len() as u64 >= u64::from(DEPTH_MAX);
+            if too_long || budget.is_spent() || !seen.insert(id) {
                 ancestors.reverse();
                 return Ok((ancestors, None, false));
             }
@@ -112,6 +146,7 @@ impl Engine {
                 break;
             };
             cause = found.causation_id;
+            budget.take(std::slice::from_ref(&found));
             ancestors.push(found);
         }
         ancestors.reverse();
@@ -124,6 +159,7 @@ impl Engine {
         root: &RecordedEvent,
         visibility: Visibility,
         events_max: usize,
+        budget: &mut Budget,
     ) -> Result<(Vec<RecordedEvent>, bool), EngineError> {
         let mut effects: Vec<RecordedEvent> = Vec::new();
         let mut seen = HashSet::from([root.id]);
@@ -140,7 +176,7 @@ impl Engine {
                     ..Filter::default()
                 };
                 let left = events_max.saturating_sub(effects.len());
-                let (found, complete) = self.all(filter, visibility, left).await?;
+                let (found, complete) = self.all(filter, visibility, left, budget).await?;
                 for event in found {
                     if seen.insert(event.id) {
                         next.push(event.id);
@@ -165,8 +201,8 @@ impl Engine {
         filter: Filter,
         visibility: Visibility,
         events_max: usize,
+        budget: &mut Budget,
     ) -> Result<(Vec<RecordedEvent>, bool), EngineError> {
-        let deadline = tokio::time::Instant::now() + self.options().read_time_max;
         let mut events = Vec::new();
         let mut after = None;
         loop {
@@ -175,10 +211,12 @@ impl Engine {
                 visibility,
                 after,
                 limit: events_max.saturating_sub(events.len()).saturating_add(1),
+                time_max: self.options().read_time_max,
                 ..LogRead::forwards()
             };
             let page = self.store().read_log(read).await?;
             let stuck = page.scanned_to == after;
+            budget.take(&page.events);
             events.extend(page.events);
             after = page.scanned_to;
             if events.len() > events_max {
@@ -188,7 +226,7 @@ impl Engine {
             if !page.has_more {
                 return Ok((events, true));
             }
-            if stuck || tokio::time::Instant::now() >= deadline {
+            if stuck || budget.is_spent() {
                 return Ok((events, false));
             }
         }

@@ -120,6 +120,10 @@ impl Engine {
     pub async fn read_log(&self, request: LogRead) -> Result<LogPage, EngineError> {
         request.filter.check(self.options.filter_limits)?;
         let deadline = tokio::time::Instant::now() + self.options.read_time_max;
+        let request = LogRead {
+            time_max: request.time_max.min(self.options.read_time_max),
+            ..request
+        };
         let mut page = self.store.read_log(request.clone()).await?;
         let mut bytes: usize = text_bytes(&page.events);
         while page.has_more

@@ -37,8 +37,8 @@ use crate::words::for_each_word;
 pub const TERMS_VERSION: u32 = {
     const LAYOUT: u8 = 2;
     let (major, minor, _) = char::UNICODE_VERSION;
-    let (segmentation, ..) = unicode_segmentation::UNICODE_VERSION;
-    u32::from_be_bytes([LAYOUT, major, minor, segmentation as u8])
+    let (words, words_minor, _) = unicode_segmentation::UNICODE_VERSION;
+    u32::from_be_bytes([LAYOUT, major, minor, (words * 10 + words_minor) as u8])
 };
 
 /// How many steps the path of a place may have to have terms.

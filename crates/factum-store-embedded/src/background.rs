@@ -65,10 +65,22 @@ impl Unsealed {
 }
 
 /// Measures how long something takes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a duration for bounds and metrics, not a time"
+        )]
+        Self(Instant::now())
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
     pub(crate) fn micros(&self) -> u64 {
         u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -114,11 +126,7 @@ impl Background {
     /// Starts to measure.
     #[expect(clippy::unused_self, reason = "time is asked in one place")]
     pub(crate) fn stopwatch(&self) -> Stopwatch {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a duration for the metrics, not a time"
-        )]
-        Stopwatch(Instant::now())
+        Stopwatch::start()
     }
 
     /// Starts the thread.

@@ -1,13 +1,13 @@
 //! Counts events from the index, and reads only those that are in doubt.
 
 use std::ops::Range;
-use std::time::Instant;
 
 use factum_model::{RecordedEvent, SYSTEM_AGGREGATE_TYPE, Timestamp};
 use factum_query::{Answer, Leaf, Narrowing, narrowing};
 use factum_store::{CountBy, CountRead, Counts, ReadError, Tally, Visibility};
 use roaring::RoaringBitmap;
 
+use crate::background::Stopwatch;
 use crate::documents::Documents;
 use crate::log::Log;
 use crate::segment::Segment;
@@ -15,6 +15,8 @@ use crate::term::Term;
 
 /// How many events are read at once.
 const CHUNK: usize = 512;
+/// How many events of the segment that is written are looked up at once.
+const WINDOW_EVENTS: usize = 1 << 16;
 
 /// A bound of the request was reached.
 struct Exhausted;
@@ -33,21 +35,26 @@ impl Log {
             read,
             narrowing: visible(read),
             tally: Tally::default(),
-            started: now(),
+            started: Stopwatch::start(),
         };
         for segment in self.segments().iter() {
             let range = segment.ordinals_to(Some(last));
-            if !range.is_empty() && counting.segment(segment, &range)?.is_err() {
-                return Ok(counting.tally.finish(read, false));
+            // The writer changes the index of the last segment, so nobody holds it for long.
+            let window = if segment.is_sealed() {
+                range.len().max(1)
+            } else {
+                WINDOW_EVENTS
+            };
+            for start in range.clone().step_by(window) {
+                let end = start.saturating_add(u32::try_from(window).unwrap_or(u32::MAX));
+                let window = start..end.min(range.end);
+                if counting.is_late() || counting.window(segment, &window)?.is_err() {
+                    return Ok(counting.tally.finish(read, false));
+                }
             }
         }
         Ok(counting.tally.finish(read, true))
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a duration, not a time")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// Returns what the index can say of the filter and of what the reader may see.
@@ -82,14 +89,16 @@ struct Counting<'a> {
     read: &'a CountRead,
     narrowing: Narrowing,
     tally: Tally,
-    started: Instant,
+    started: Stopwatch,
 }
 
 impl Counting<'_> {
-    fn segment(&mut self, segment: &Segment, range: &Range<u32>) -> Step {
+    fn window(&mut self, segment: &Segment, range: &Range<u32>) -> Step {
         let bounds = segment.bounds(&self.narrowing, range)?;
-        let doubtful = bounds.doubtful();
-        let mut found = bounds.certain;
+        // What is lost is nothing that can be counted: reading it says so.
+        let lost = segment.lost(range) & &bounds.possible;
+        let doubtful = bounds.doubtful() | &lost;
+        let mut found = bounds.certain - lost;
         let (filter, visibility) = (&self.read.filter, self.read.visibility);
         let looked = self.look_at(segment, &doubtful, |_, ordinal, event| {
             if visibility.includes(event) && filter.matches(event) {
@@ -219,9 +228,12 @@ impl Counting<'_> {
             if self.is_late() || self.tally.examined() >= self.read.examine_max {
                 return Ok(Err(Exhausted));
             }
-            self.tally.examine(chunk.len() as u64);
             for part in segment.parts(&chunk, false)? {
                 for event in self.log.fetch(segment, part)? {
+                    if self.is_late() {
+                        return Ok(Err(Exhausted));
+                    }
+                    self.tally.examine(1);
                     look(&mut self.tally, segment.ordinal(event.position), &event);
                 }
             }

@@ -5,12 +5,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use factum_model::{EventId, NewEvent, Position, RecordedEvent, SequenceNumber, Timestamp};
-use factum_query::{Filter, Leaf, Narrowing, narrowing};
+use factum_query::{Filter, narrowing};
 use factum_store::{
     AppendCondition, AppendError, AppendReceipt, EventReceipt, PartialRepeat, ReadError,
     StreamExpectation,
@@ -22,6 +20,10 @@ use crate::log::{Log, Segments};
 use crate::queue::{Pending, Prepared};
 use crate::segment::Segment;
 use crate::versions::Versions;
+
+/// A condition is not decided if more events than this would have to be read for it, because
+/// they are not indexed yet, or have more than is indexed.
+const CONDITION_DOUBTFUL_MAX: u64 = 50_000;
 
 /// A group that is being built, and what it is checked against.
 pub(crate) struct GroupPlan<'a> {
@@ -38,8 +40,6 @@ pub(crate) struct GroupPlan<'a> {
     pub(crate) recorded_at: Timestamp,
     /// Where in the file the group starts.
     pub(crate) offset: u64,
-    /// A condition on documents is not decided while more events than this would have to be read.
-    pub(crate) backlog_max: u64,
 }
 
 impl GroupPlan<'_> {
@@ -310,35 +310,6 @@ impl GroupPlan<'_> {
         Ok(inherited)
     }
 
-    /// A condition on documents must not hold up all appends while many documents are not indexed
-    /// yet, as after a start.
-    fn check_backlog(
-        &self,
-        narrowing: &Narrowing,
-        range: RangeInclusive<Position>,
-    ) -> Result<(), AppendError> {
-        if !asks_for_documents(narrowing) {
-            return Ok(());
-        }
-        let missing = |segment: &Arc<Segment>| {
-            let end = segment.ordinals_to(Some(*range.end())).end;
-            let start = if segment.entry.base < *range.start() {
-                segment.ordinal(*range.start())
-            } else {
-                0
-            };
-            u64::from(end.saturating_sub(segment.documents().end().max(start)))
-        };
-        let backlog: u64 = self.segments.iter().map(missing).sum();
-        if backlog <= self.backlog_max {
-            return Ok(());
-        }
-        Err(AppendError::Overloaded {
-            limit: "events whose documents are not indexed yet",
-            retry_after_ms: 500,
-        })
-    }
-
     fn check_condition(&self, condition: &AppendCondition) -> Result<(), AppendError> {
         match self.first_match(&condition.filter, condition.after)? {
             None => Ok(()),
@@ -363,7 +334,8 @@ impl GroupPlan<'_> {
             return Ok(None);
         };
         let narrowing = narrowing(filter);
-        self.check_backlog(&narrowing, first..=last)?;
+        let mut possible = Vec::new();
+        let mut n_doubtful = 0;
         for segment in self.segments.iter() {
             let end = segment.ordinals_to(Some(last)).end;
             let start = if segment.entry.base >= first {
@@ -374,8 +346,19 @@ impl GroupPlan<'_> {
             if start >= end {
                 continue;
             }
-            let range = start..end;
-            for ordinal in segment.bounds(&narrowing, &range)?.possible {
+            let bounds = segment.bounds(&narrowing, &(start..end))?;
+            n_doubtful += bounds.doubtful().len();
+            if n_doubtful > CONDITION_DOUBTFUL_MAX {
+                // All other appends wait meanwhile.
+                return Err(AppendError::Overloaded {
+                    limit: "events that the condition would have to read",
+                    retry_after_ms: 500,
+                });
+            }
+            possible.push((segment, bounds.possible));
+        }
+        for (segment, ordinals) in possible {
+            for ordinal in ordinals {
                 let event = self.fetch_one(segment, ordinal)?;
                 if filter.matches(&event) {
                     return Ok(Some(event));
@@ -413,15 +396,5 @@ fn partly_there(pending: &Pending, known: &[Option<RecordedEvent>]) -> AppendErr
             rule: "only part of the request is there already",
         },
         None => AppendError::Empty,
-    }
-}
-
-/// Tells whether an answer depends on the index of documents.
-fn asks_for_documents(narrowing: &Narrowing) -> bool {
-    match narrowing {
-        Narrowing::Anything { .. } => false,
-        Narrowing::Leaf { leaf, .. } => matches!(leaf, Leaf::Term(_) | Leaf::Word(_)),
-        Narrowing::And(inner) | Narrowing::Or(inner) => inner.iter().any(asks_for_documents),
-        Narrowing::Not(inner) => asks_for_documents(inner),
     }
 }

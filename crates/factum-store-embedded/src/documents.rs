@@ -28,6 +28,8 @@ pub(crate) enum Documents {
     Sealed(Arc<SealedIndex>),
 }
 
+/// How large the hash table of the newest events may become.
+const OPEN_BYTES_MAX: usize = 32 << 20;
 /// How many names of a kind are kept.
 const NAMES_MAX: usize = 4096;
 
@@ -47,9 +49,21 @@ impl Names {
         if self.names.len() < NAMES_MAX {
             self.names.insert(name.into());
         } else {
-            self.names.clear();
-            self.cut = true;
+            self.cut();
         }
+    }
+
+    /// Gives up to know all names.
+    fn cut(&mut self) {
+        self.names.clear();
+        self.cut = true;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if other.cut {
+            self.cut();
+        }
+        other.iter().for_each(|name| self.insert(name));
     }
 
     /// Returns the names; `None` when there are more than are kept.
@@ -75,6 +89,18 @@ pub(crate) struct Dictionary {
 }
 
 impl Dictionary {
+    /// Gives up to know all names.
+    pub(crate) fn cut(&mut self) {
+        self.users.cut();
+        self.tags.cut();
+    }
+
+    /// Adds the names of another one.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.users.merge(&other.users);
+        self.tags.merge(&other.tags);
+    }
+
     /// Adds the names of an event.
     pub(crate) fn add(&mut self, event: &RecordedEvent) {
         if event.metadata() == "{}" {
@@ -205,6 +231,11 @@ impl Growing {
     /// Returns the ordinal of the first event that is not in the index.
     pub(crate) const fn end(&self) -> u32 {
         self.end
+    }
+
+    /// Tells whether the newest events take so much memory that they should become a run.
+    pub(crate) fn is_large(&self) -> bool {
+        self.open.memory_bytes() > OPEN_BYTES_MAX
     }
 
     /// Returns how many events are in no run yet.

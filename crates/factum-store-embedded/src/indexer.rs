@@ -13,7 +13,7 @@ use factum_query::TERMS_VERSION;
 use factum_store::ReadError;
 
 use crate::counters::add;
-use crate::documents::{Documents, merge};
+use crate::documents::{Dictionary, Documents, merge};
 use crate::index::build::{self, IndexIdentity, IndexKind};
 use crate::index::{IndexError, SealedIndex};
 use crate::manifest::ClosedSegment;
@@ -23,6 +23,10 @@ use crate::writer::Shared;
 
 /// How many events are indexed at once.
 const CHUNK_EVENTS: u32 = 512;
+/// How many events are read one by one where some of them are damaged.
+const FEW_EVENTS: usize = 16;
+/// From so many closed segments on that are indexed in part, these are finished first.
+const BEGUN_MAX: usize = 2;
 /// How long the thread lets events gather after it was woken.
 const GATHER: Duration = Duration::from_millis(5);
 /// How long it waits before it tries again what failed.
@@ -145,24 +149,44 @@ pub(crate) fn backlog(shared: &Shared) -> u64 {
 }
 
 /// Indexes some events, or writes the index of a closed segment; returns whether there may be
-/// more to do.
+/// more to do. A segment that fails does not keep the others back.
 fn step(shared: &Shared) -> Result<bool, IndexError> {
-    let head = shared.log.head();
-    // What was written last is asked for most.
-    for segment in shared.log.segments().iter().rev() {
-        let end = segment.ordinals_to(head).end;
-        let first = segment.documents().end();
-        if first < end {
-            index(shared, segment, first..end.min(first + CHUNK_EVENTS))?;
-            return Ok(true);
+    let segments = shared.log.segments();
+    let begun = |segment: &&Arc<Segment>| {
+        let documents = segment.documents();
+        segment.closed().is_some() && documents.is_growing() && documents.end() > 0
+    };
+    // What was written last is asked for most; but closed segments that are begun are in memory,
+    // and while appends come faster than they are indexed these would become ever more.
+    let mut ordered: Vec<&Arc<Segment>> = segments.iter().filter(begun).collect();
+    if ordered.len() < BEGUN_MAX {
+        ordered.clear();
+    }
+    ordered.extend(segments.iter().rev());
+    let mut failed = Ok(false);
+    for segment in ordered {
+        match step_in(shared, segment) {
+            Ok(false) => {}
+            Ok(true) => return Ok(true),
+            Err(error) => failed = Err(error),
         }
-        if let Some(closed) = segment.closed()
-            && end == closed.n_events
-            && segment.documents().is_growing()
-        {
-            seal(shared, segment, closed)?;
-            return Ok(true);
-        }
+    }
+    failed
+}
+
+fn step_in(shared: &Shared, segment: &Segment) -> Result<bool, IndexError> {
+    let end = segment.ordinals_to(shared.log.head()).end;
+    let first = segment.documents().end();
+    if first < end {
+        index(shared, segment, first..end.min(first + CHUNK_EVENTS))?;
+        return Ok(true);
+    }
+    if let Some(closed) = segment.closed()
+        && end == closed.n_events
+        && segment.documents().is_growing()
+    {
+        seal(shared, segment, closed)?;
+        return Ok(true);
     }
     Ok(false)
 }
@@ -174,41 +198,45 @@ fn index(
     range: std::ops::Range<u32>,
 ) -> Result<(), IndexError> {
     let key = &shared.log.key;
-    let (first, n_events) = (range.start, range.len());
-    let mut terms: Vec<Vec<Term>> = Vec::with_capacity(n_events);
-    let events = read(shared, segment, range.clone())?;
-    for (ordinal, event) in range.zip(&events) {
+    let first = range.start;
+    let events = read(shared, segment, range)?;
+    let mut terms: Vec<Vec<Term>> = Vec::with_capacity(events.len());
+    let mut dictionary = Dictionary::default();
+    for event in &events {
         let mut own = Vec::with_capacity(32);
         match event {
-            Some(event) => key.document_terms(event, &mut own),
+            Some(event) => {
+                key.document_terms(event, &mut own);
+                dictionary.add(event);
+            }
+            // A record that is lost may have any term, and any name.
             None => {
-                tracing::debug!(ordinal, "a record that is lost may have any term");
                 own.extend([key.overflow_of_paths(), key.overflow_of_words()]);
+                dictionary.cut();
             }
         }
         terms.push(own);
     }
-    let n_open = segment.grow(|growing| {
+    let due = segment.grow(|growing| {
         if growing.end() != first {
             // It was begun anew meanwhile; these events come again.
-            return 0;
+            return false;
         }
         for terms in &terms {
             growing.push(terms);
         }
-        for event in events.iter().flatten() {
-            growing.dictionary.add(event);
-        }
-        growing.n_open()
+        growing.dictionary.merge(&dictionary);
+        growing.n_open() >= shared.options.document_run_events || growing.is_large()
     });
-    add(&shared.counters.documents_indexed, n_events as u64);
-    if n_open.is_some_and(|n_open| n_open >= shared.options.document_run_events) {
+    add(&shared.counters.documents_indexed, terms.len() as u64);
+    if due == Some(true) {
         freeze(shared, segment)?;
     }
     Ok(())
 }
 
-/// Reads events; `None` stands for a record that is damaged or was given up.
+/// Reads events from the start of a range on, as many as memory is meant for; `None` stands for a
+/// record that is damaged or was given up.
 fn read(
     shared: &Shared,
     segment: &Segment,
@@ -216,7 +244,9 @@ fn read(
 ) -> Result<Vec<Option<RecordedEvent>>, IndexError> {
     let ordinals: Vec<u32> = range.clone().collect();
     if !segment.has_quarantined() {
-        match shared.log.fetch(segment, &ordinals) {
+        let parts = segment.parts(&ordinals, false);
+        let part = parts.map(|parts| parts.first().copied().unwrap_or_default());
+        match part.and_then(|part| shared.log.fetch(segment, part)) {
             Ok(events) => return Ok(events.into_iter().map(Some).collect()),
             Err(ReadError::Corrupt { .. }) => {}
             Err(error) => return Err(unreadable(error)),
@@ -227,18 +257,19 @@ fn read(
         Err(ReadError::Corrupt { .. }) => Ok(None),
         Err(error) => Err(unreadable(error)),
     };
-    range.map(one).collect()
+    range.take(FEW_EVENTS).map(one).collect()
 }
 
 fn unreadable(error: ReadError) -> IndexError {
     IndexError::Io(std::io::Error::other(error))
 }
 
-/// Makes a run of the newest events of a segment.
+/// Makes a run of the newest events of a segment, if there are any.
 fn freeze(shared: &Shared, segment: &Segment) -> Result<(), IndexError> {
     let identity = identity(shared, segment, segment.documents().end(), 0);
     // Only this thread changes the index, so what is encoded here is what is replaced below.
     let run = match &*segment.documents() {
+        Documents::Growing(growing) if growing.n_open() == 0 => return Ok(()),
         Documents::Growing(growing) => growing.run(&identity)?,
         Documents::Sealed(_) => return Ok(()),
     };

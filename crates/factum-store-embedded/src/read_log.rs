@@ -7,6 +7,7 @@ use factum_query::{Narrowing, narrowing};
 use factum_store::{Direction, LogPage, LogRead, ReadError};
 use roaring::RoaringBitmap;
 
+use crate::background::Stopwatch;
 use crate::log::Log;
 use crate::segment::{Segment, compact};
 
@@ -145,6 +146,9 @@ impl Log {
             WINDOW_EVENTS
         };
         for window in chunks(range, window, page.read.direction) {
+            if page.is_exhausted(segment, &window) {
+                return Ok(ControlFlow::Break(()));
+            }
             let possible = segment.bounds(&page.narrowing, &window)?.possible;
             let flow = if possible.len() == u64::from(window.end - window.start) {
                 self.scan(page, segment, window)?
@@ -261,6 +265,7 @@ struct PageBuilder<'a> {
     read: &'a LogRead,
     /// What the index can say of the filter, and of what the reader may see.
     narrowing: Narrowing,
+    started: Stopwatch,
     events: Vec<RecordedEvent>,
     bytes: usize,
     /// How many events were looked at that did not match.
@@ -275,6 +280,7 @@ impl<'a> PageBuilder<'a> {
         Self {
             read,
             narrowing: narrowing(&read.filter),
+            started: Stopwatch::start(),
             events: Vec::new(),
             bytes: 0,
             scanned: 0,
@@ -290,9 +296,13 @@ impl<'a> PageBuilder<'a> {
         left.saturating_add(1)
     }
 
+    fn is_late(&self) -> bool {
+        self.started.elapsed() >= self.read.time_max
+    }
+
     /// Tells whether enough was looked at in vain, and ends the page before a range then.
     fn is_exhausted(&mut self, segment: &Segment, range: &Range<u32>) -> bool {
-        let exhausted = self.scanned >= self.read.scan_max;
+        let exhausted = self.scanned >= self.read.scan_max || self.is_late();
         if exhausted {
             self.stopped = true;
             self.scanned_to = match self.read.direction {
@@ -324,6 +334,11 @@ impl<'a> PageBuilder<'a> {
         for event in events {
             if !self.wants(&event) {
                 self.scanned += 1;
+                if self.is_late() {
+                    self.stopped = true;
+                    self.scanned_to = Some(event.position);
+                    return ControlFlow::Break(());
+                }
                 continue;
             }
             if self.is_full() {

@@ -235,7 +235,11 @@ impl Segment {
             Err(IndexError::Damaged(damage) | IndexError::Documents(damage)) => damage,
         };
         tracing::error!(segment = %self.entry.log_name(), damage, "index is damaged; rebuilding it");
-        let rebuilt = rebuild_index(&self.file(), &self.entry, &self.key, self.end())?;
+        let entry = SegmentEntry {
+            closed: self.closed(),
+            ..self.entry
+        };
+        let rebuilt = rebuild_index(&self.file(), &entry, &self.key, self.end())?;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         *index = Index::Tail(rebuilt);
         question(&index).map_err(|error| match error {
@@ -321,6 +325,12 @@ impl Segment {
             ordinals.remove_range(range.clone());
         }
         ordinals
+    }
+
+    /// Returns the ordinals, within a range, of the events that are lost and not given up.
+    pub(crate) fn lost(&self, range: &Range<u32>) -> RoaringBitmap {
+        let lost = self.index().lost(range);
+        self.without_quarantined(lost)
     }
 
     /// Tells whether events are lost that nobody has given up: then the index in memory, which

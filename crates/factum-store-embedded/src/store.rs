@@ -8,6 +8,7 @@ use factum_model::{
     AggregateId, AggregateType, EventId, LimitExceeded, Position, RecordedEvent, StreamId,
     encoded_bytes,
 };
+use factum_query::Filter;
 use factum_store::{
     AppendError, AppendReceipt, AppendRequest, BackupReport, BoxFuture, Capability, CountRead,
     Counts, Direction, EventStore, HeadWatch, Lineage, LogPage, LogRead, Maintenance,
@@ -306,6 +307,7 @@ impl EmbeddedStore {
         let n_events = head.get() - after.get();
         request.direction == Direction::Forwards
             && (n_events < INLINE_EVENTS_MAX || request.filter.is_empty())
+            && !asks_for_documents(&request.filter)
             && self.shared.log.recent.get(after).is_some()
     }
 
@@ -412,6 +414,15 @@ async fn off_the_runtime<T: Send + 'static>(
 pub fn verify_directory(directory: &Path) -> std::io::Result<VerifyReport> {
     let disk = Arc::new(OsDisk::open_read_only(directory)?);
     verify(&ColdDisk::new(disk), &|_| None)
+}
+
+/// Tells whether a filter looks into documents, which may take long for one event.
+fn asks_for_documents(filter: &Filter) -> bool {
+    let inner = [&filter.any_of, &filter.all_of, &filter.not];
+    filter.payload.is_some()
+        || filter.metadata.is_some()
+        || filter.text.is_some()
+        || inner.into_iter().flatten().any(asks_for_documents)
 }
 
 impl Drop for EmbeddedStore {

@@ -92,9 +92,6 @@ const WRITER_STOPPED: &str = "the writer has stopped";
 /// When to come back while no segment can be begun. Connections that end give their files back.
 const RETRY_AFTER_MS: u64 = 1000;
 
-/// A condition on documents waits until no more events than this would have to be read for it.
-const CONDITION_BACKLOG_MAX: u64 = 50_000;
-
 /// The writer and where it is.
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
@@ -262,11 +259,6 @@ impl Writer {
             first: self.next,
             recorded_at: Timestamp::from_micros(recorded_at).unwrap_or(Timestamp::MAX),
             offset: self.end.offset,
-            backlog_max: if shared.options.index_documents {
-                CONDITION_BACKLOG_MAX
-            } else {
-                u64::MAX
-            },
         };
         let mut answers: Vec<Answer> = Vec::with_capacity(requests.len());
         let mut ids: Vec<Vec<EventId>> = Vec::with_capacity(requests.len());

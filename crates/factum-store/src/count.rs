@@ -108,7 +108,8 @@ impl CountRead {
 pub struct Counts {
     /// How many events match; of those that were looked at, if the count is not complete.
     pub total: u64,
-    /// Every event was accounted for; otherwise a bound of the request was reached first.
+    /// Every event was accounted for; otherwise a bound of the request was reached first, or there
+    /// are more groups than are kept.
     pub complete: bool,
     /// The groups: by time in order of time, others by number of events, the largest first.
     pub groups: Vec<Group>,
@@ -182,10 +183,15 @@ impl Counting {
     }
 }
 
+/// How many groups are kept while events are counted; with more the counts are not complete.
+const GROUPS_KEPT_MAX: usize = 100_000;
+
 /// Puts counts together.
 #[derive(Debug, Default)]
 pub struct Tally {
     groups: HashMap<String, u64>,
+    /// There are more groups than are kept.
+    cut: bool,
     counts: Counts,
 }
 
@@ -210,11 +216,13 @@ impl Tally {
         if n_events == 0 {
             return;
         }
+        let has_room = self.groups.len() < GROUPS_KEPT_MAX;
         match self.groups.get_mut(key) {
             Some(count) => *count += n_events,
-            None => {
+            None if has_room => {
                 self.groups.insert(key.to_owned(), n_events);
             }
+            None => self.cut = true,
         }
     }
 
@@ -233,7 +241,7 @@ impl Tally {
     #[must_use]
     pub fn finish(self, read: &CountRead, complete: bool) -> Counts {
         let mut counts = self.counts;
-        counts.complete = complete;
+        counts.complete = complete && !self.cut;
         counts.n_groups = self.groups.len() as u64;
         let groups = self.groups.into_iter();
         counts.groups = groups

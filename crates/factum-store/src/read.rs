@@ -1,5 +1,7 @@
 //! Reads of the log and of one stream.
 
+use std::time::Duration;
+
 use factum_model::{ErrorCode, Position, RecordedEvent, SequenceNumber, StreamId, Timestamp};
 use factum_query::Filter;
 use thiserror::Error;
@@ -56,6 +58,8 @@ pub struct LogRead {
     pub page_bytes_max: usize,
     /// The largest number of events to look at that do not match.
     pub scan_max: usize,
+    /// How long to look for matches, about: what one event takes comes on top.
+    pub time_max: Duration,
 }
 
 impl LogRead {
@@ -71,6 +75,7 @@ impl LogRead {
             limit: 1000,
             page_bytes_max: 4 << 20,
             scan_max: 100_000,
+            time_max: Duration::from_secs(10),
         }
     }
 

@@ -249,6 +249,7 @@ impl History {
             limit: *self.random.pick(&[1, 2, 10, 1000]),
             page_bytes_max: *self.random.pick(&[1, 500, 1 << 20]),
             scan_max: usize::MAX,
+            ..LogRead::forwards()
         };
         let ours = model.read_log(read.clone()).await.unwrap();
         let theirs = subject.read_log(read.clone()).await.unwrap();
