@@ -1,7 +1,7 @@
 //! Compresses the logs of old segments, behind everything else.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -75,7 +75,16 @@ fn compress(
 ) -> io::Result<bool> {
     let per_second = shared.options.cold_bytes_per_second;
     let name = segment.entry.log_name();
-    let compressed = disk.compress(&name, |n_bytes| bell.rest(rest(n_bytes, per_second)))?;
+    let compressed = disk.compress(
+        &name,
+        |n_bytes| bell.rest(rest(n_bytes, per_second)),
+        || {
+            shared
+                .manifest
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        },
+    )?;
     let Some(file) = compressed else {
         return Ok(false);
     };

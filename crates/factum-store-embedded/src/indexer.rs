@@ -292,7 +292,6 @@ fn seal(shared: &Shared, segment: &Segment, closed: ClosedSegment) -> Result<(),
     build::write(&*shared.disk, &new_name, &bytes)?;
     drop(bytes);
     shared.disk.rename(&new_name, &name)?;
-    shared.disk.sync_dir()?;
     let sealed = SealedIndex::open(shared.disk.open(&name)?, &identity)?;
     segment.seal_documents(sealed);
     Ok(())

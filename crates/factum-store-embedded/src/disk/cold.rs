@@ -56,11 +56,13 @@ impl ColdDisk {
 
     /// Compresses a log in place of itself. The file is synced and read back before the log goes;
     /// a crash leaves one or the other, or both. `pause` is called after every step and says
-    /// whether to go on. Returns the compressed file; `None` when it was stopped.
-    pub(crate) fn compress(
+    /// whether to go on. What `alone` returns is held while names change, so that nobody else
+    /// syncs them in between. Returns the compressed file; `None` when it was stopped.
+    pub(crate) fn compress<G>(
         &self,
         log_name: &str,
         mut pause: impl FnMut(usize) -> bool,
+        alone: impl FnOnce() -> G,
     ) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let cold_name = cold_name(log_name).ok_or(io::ErrorKind::InvalidInput)?;
         let new_name = format!("{cold_name}.new");
@@ -80,6 +82,7 @@ impl ColdDisk {
             self.inner.remove(&new_name)?;
             return Ok(None);
         }
+        let _alone = alone();
         self.inner.rename(&new_name, &cold_name)?;
         self.inner.sync_dir()?;
         self.inner.remove(log_name)?;
@@ -544,7 +547,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let bytes = content(length);
             let disk = disk(directory.path(), &bytes);
-            let cold = disk.compress(LOG, |_| true).unwrap().unwrap();
+            let cold = disk.compress(LOG, |_| true, || ()).unwrap().unwrap();
             for file in [cold, disk.open(LOG).unwrap()] {
                 assert_eq!(file.length().unwrap(), length as u64);
                 assert_eq!(read_range(&*file, 0, length).unwrap(), bytes);
@@ -572,10 +575,14 @@ mod tests {
         let disk = disk(directory.path(), &bytes);
         for stop_at in 0..6 {
             let mut steps = 0;
-            let stopped = disk.compress(LOG, |_| {
-                steps += 1;
-                steps <= stop_at
-            });
+            let stopped = disk.compress(
+                LOG,
+                |_| {
+                    steps += 1;
+                    steps <= stop_at
+                },
+                || (),
+            );
             assert!(stopped.unwrap().is_none(), "{stop_at}");
             let log = disk.inner.open(LOG).unwrap();
             assert_eq!(read_range(&*log, 0, bytes.len()).unwrap(), bytes);
@@ -589,7 +596,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let bytes = content(BLOCK_BYTES * 2 + 100);
         let disk = disk(directory.path(), &bytes);
-        disk.compress(LOG, |_| true).unwrap().unwrap();
+        disk.compress(LOG, |_| true, || ()).unwrap().unwrap();
         let path = directory.path().join(cold_name(LOG).unwrap());
         let whole = std::fs::read(&path).unwrap();
         for bit in 0..whole.len() * 8 {

@@ -72,7 +72,8 @@ impl IndexIdentity {
     }
 }
 
-/// Writes an index file and syncs it and its name.
+/// Writes an index file and syncs it. Its name is durable with the next change of the manifest;
+/// an index whose name a crash has forgotten is made again.
 pub(crate) fn write(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
     match disk.remove(name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -80,8 +81,7 @@ pub(crate) fn write(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()>
     }
     let file = disk.create(name)?;
     file.write_at(bytes, 0)?;
-    file.sync_data()?;
-    disk.sync_dir()
+    file.sync_data()
 }
 
 /// Returns the bytes of an index file.
