@@ -152,7 +152,12 @@ const fn words_of(code: ErrorCode) -> Words {
         ErrorCode::Corrupt => words(
             500,
             "Stored bytes do not match their checksum. They are not served, and nothing is left out in silence.",
-            &["the disk returned other bytes than were written"],
+            &[
+                "the disk returned other bytes than were written",
+                "a file of the data directory is missing, or is of another store",
+                "a restore into the directory was interrupted: restore the backup again, into the \
+                 same directory",
+            ],
             "Run `factum verify`, then `factum restore` from a backup, or `factum repair`.",
         ),
         ErrorCode::Locked => words(

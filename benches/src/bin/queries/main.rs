@@ -21,6 +21,10 @@ use crate::ours::Factum;
 use crate::questions::{Answer, Question};
 use crate::theirs::Postgres;
 
+/// That of the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const ROUNDS_MAX: u64 = 200;
