@@ -106,17 +106,32 @@ fn dynamic_checks() -> anyhow::Result<()> {
 const INSTALL_MAX: Duration = Duration::from_secs(120);
 
 /// Programs that some tests use, and the Debian package that brings each.
-const TOOLS: &[(&str, &str, &str)] = &[(
-    "strace",
-    "strace",
-    "the tests that make the system refuse to sync",
-)];
+const TOOLS: &[(&str, &str, &str)] = &[
+    (
+        "strace",
+        "strace",
+        "the tests that make the system refuse to sync",
+    ),
+    (
+        INITDB,
+        "postgresql",
+        "the tests of the store on PostgreSQL, which fail",
+    ),
+];
+
+const INITDB: &str = "initdb";
+
+fn is_installed(program: &str) -> bool {
+    // Debian keeps the programs of a server beside its version, not where programs are looked for.
+    let of_debian = "ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1";
+    has(program, &["--version"]) || (program == INITDB && has("sh", &["-c", of_debian]))
+}
 
 /// Installs what is missing, or says plainly what is not tested without it.
 fn install() {
     let missing: Vec<_> = TOOLS
         .iter()
-        .filter(|(program, ..)| !has(program, &["--version"]))
+        .filter(|(program, ..)| !is_installed(program))
         .collect();
     if missing.is_empty() {
         return;

@@ -18,6 +18,8 @@
 pub mod differential;
 mod disk;
 pub mod linearizability;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod queries;
 mod random;
 

@@ -15,6 +15,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["factum-model", "factum-query", "factum-store"],
     ),
     (
+        "factum-store-postgres",
+        &["factum-model", "factum-query", "factum-store"],
+    ),
+    (
         "factum-engine",
         &["factum-model", "factum-query", "factum-store"],
     ),
@@ -46,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "factum-query",
             "factum-store",
             "factum-store-embedded",
+            "factum-store-postgres",
             "factum-engine",
             "factum-security",
             "factum-api",
