@@ -206,6 +206,9 @@ fn seal(shared: &Shared, segment: &Segment, closed: ClosedSegment) -> Result<(),
     };
     build::write(&*shared.disk, &name, &encoded?)?;
     let sealed = SealedIndex::open(shared.disk.open(&name)?, &identity)?;
+    let names = shared.alone_with_names();
+    // The manifest names what is there.
+    shared.disk.sync_dir()?;
     shared
         .change_manifest(|manifest| {
             let base = segment.entry.base;
@@ -220,6 +223,7 @@ fn seal(shared: &Shared, segment: &Segment, closed: ClosedSegment) -> Result<(),
         // Which manifest is on the disk then does not matter: they differ only in an index, which is
         // made again where it is missing.
         .map_err(std::io::Error::from)?;
+    drop(names);
     segment.seal(sealed);
     if let Some(old) = closed.index {
         // A file that stays is removed at the next open.

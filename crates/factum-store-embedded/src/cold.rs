@@ -1,7 +1,7 @@
 //! Compresses the logs of old segments, behind everything else.
 
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -78,12 +78,7 @@ fn compress(
     let compressed = disk.compress(
         &name,
         |n_bytes| bell.rest(rest(n_bytes, per_second)),
-        || {
-            shared
-                .manifest
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        },
+        || shared.alone_with_names(),
     )?;
     let Some(file) = compressed else {
         return Ok(false);

@@ -337,6 +337,15 @@ impl Opened {
         let segment = Segment::new(entry, file, key, index, closed.end.offset);
         let segment = Arc::new(segment.with_quarantined(&self.manifest.quarantined));
         if rebuilt && !segment.has_unknown() {
+            // Nobody looks for the file until it has been written.
+            let closed = ClosedSegment {
+                index: None,
+                ..closed
+            };
+            let mut entries = self.manifest.segments.iter_mut();
+            if let Some(listed) = entries.find(|listed| listed.base == entry.base) {
+                listed.closed = Some(closed);
+            }
             self.to_seal.push(Task::Seal {
                 segment: Arc::clone(&segment),
                 closed,

@@ -56,6 +56,7 @@ pub(crate) fn roll(writer: &mut Writer) -> Result<(), ManifestError> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .lineage
         .store_id;
+    let names = shared.alone_with_names();
     let (entry, file) = create_segment(&*shared.disk, store_id, writer.next, writer.end)
         .map_err(ManifestError::NotStored)?;
     let closed = ClosedSegment {
@@ -69,6 +70,7 @@ pub(crate) fn roll(writer: &mut Writer) -> Result<(), ManifestError> {
         }
         manifest.segments.push(entry);
     })?;
+    drop(names);
     writer.active.close(closed);
     writer.active.zero_fence.close();
     // What was reserved and not used goes back to the disk. If it does not, it is only space.

@@ -117,6 +117,7 @@ impl EmbeddedStore {
             }
             .into(),
             manifest: Mutex::new(opened.manifest),
+            names: Mutex::default(),
             options,
             disk: Arc::<ColdDisk>::clone(&cold),
             log,

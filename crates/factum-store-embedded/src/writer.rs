@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) state: RwLock<WriteState>,
     pub(crate) manifest: Mutex<Manifest>,
+    /// Held by who makes a change of names durable: a sync that fails forgets what others changed.
+    pub(crate) names: Mutex<()>,
 }
 
 impl Shared {
@@ -50,6 +52,11 @@ impl Shared {
 
     pub(crate) fn set_state(&self, state: WriteState) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Keeps others from making changes of names durable.
+    pub(crate) fn alone_with_names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the manifest and makes the change durable. On an error the one in memory stays as

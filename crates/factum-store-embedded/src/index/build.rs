@@ -72,8 +72,8 @@ impl IndexIdentity {
     }
 }
 
-/// Writes an index file and syncs it. Its name is durable with the next change of the manifest;
-/// an index whose name a crash has forgotten is made again.
+/// Writes an index file and syncs it. Its name becomes durable with the next sync of names; an
+/// index whose name a crash has forgotten is made again.
 pub(crate) fn write(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
     match disk.remove(name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
