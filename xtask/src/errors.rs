@@ -169,6 +169,24 @@ const fn words_of(code: ErrorCode) -> Words {
             ],
             "Use the server that is running, or stop it first. The message names its process.",
         ),
+        ErrorCode::StateConflict => words(
+            409,
+            "Something that the engine keeps beside the log is not as the request expects. Nothing was changed.",
+            &[
+                "somebody else has changed it since it was read",
+                "the time of a claim was up, and another worker has taken the work",
+            ],
+            "Read it again and decide anew. A worker drops what it did: the work is another's now.",
+        ),
+        ErrorCode::LeaseLost => words(
+            409,
+            "The lease is no longer held under the epoch that was presented. Nothing was changed.",
+            &[
+                "it was not renewed in time",
+                "it was released, or granted to somebody else",
+            ],
+            "Stop the work that the lease was for, and acquire it again.",
+        ),
         ErrorCode::NotFound => words(
             404,
             "Nothing is there under that name.",

@@ -141,6 +141,8 @@ pub const fn status_of(code: ErrorCode) -> u16 {
         ErrorCode::VersionConflict
         | ErrorCode::ConditionFailed
         | ErrorCode::DuplicateEvent
+        | ErrorCode::StateConflict
+        | ErrorCode::LeaseLost
         | ErrorCode::LastAdminKey
         | ErrorCode::AmbiguousAggregate => 409,
         ErrorCode::LostHistory => 410,
@@ -178,6 +180,8 @@ pub const fn title_of(code: ErrorCode) -> &'static str {
         ErrorCode::ShuttingDown => "The server is shutting down",
         ErrorCode::Corrupt => "Stored data are damaged",
         ErrorCode::Locked => "The store is in use",
+        ErrorCode::StateConflict => "The record is not as expected",
+        ErrorCode::LeaseLost => "The lease is lost",
         ErrorCode::NotFound => "Nothing is there",
         ErrorCode::AmbiguousAggregate => "The aggregate id is ambiguous",
         ErrorCode::InvalidCursor => "The cursor is not one",

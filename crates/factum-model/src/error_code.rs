@@ -68,6 +68,10 @@ codes! {
     Corrupt = "corrupt", retryable false;
     /// Another process has the data directory open.
     Locked = "locked", retryable true;
+    /// A record of the bookkeeping is not as the change expects.
+    StateConflict = "state_conflict", retryable false;
+    /// The lease is no longer held under the epoch that was presented.
+    LeaseLost = "lease_lost", retryable false;
     /// Nothing is there under that name.
     NotFound = "not_found", retryable false;
     /// The aggregate id exists under several aggregate types.

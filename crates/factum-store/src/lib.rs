@@ -1,7 +1,8 @@
 //! What a store of events must do: the traits, the in-memory model store and the conformance suite.
 //!
 //! [`EventStore`] is the promise. [`MemoryStore`] keeps it in the plainest way and is the model
-//! that the others are compared with. With the feature `conformance`, the macro `conformance!`
+//! that the others are compared with. [`StateStore`] and [`MemoryStateStore`] are the same for the
+//! bookkeeping beside the log. With the feature `conformance`, the macro `conformance!`
 //! expands one test per promise for a store.
 
 mod append;
@@ -13,6 +14,7 @@ mod health;
 mod maintenance;
 mod memory;
 mod read;
+mod state;
 mod store;
 
 pub use crate::append::{
@@ -28,5 +30,12 @@ pub use crate::maintenance::{
 pub use crate::memory::MemoryStore;
 pub use crate::read::{
     Direction, LogPage, LogRead, ReadError, StreamInfo, StreamPage, StreamRead, Visibility,
+};
+pub use crate::state::{
+    Acquire, Acquired, Action, Applied, Batch, Change, Claim, ClaimOrder, Claimed, Due, Epoch,
+    Fence, GroupCount, GroupPage, GroupScan, HeldClaim, InvalidStateName, KeyBounds, Lease,
+    LeaseName, LeasePage, LeaseScan, MemoryStateStore, OwnerName, Precondition, Put, QueueStatus,
+    Record, RecordGroup, RecordId, RecordKey, RecordKind, RecordPage, RecordScan, RecordVersion,
+    StateError, StateHealth, StateLimits, StateStore, StateWatch,
 };
 pub use crate::store::{BoxFuture, Capability, EventStore, HeadWatch};

@@ -32,6 +32,8 @@ pages! {
     ShuttingDown "shutting_down"
     Corrupt "corrupt"
     Locked "locked"
+    StateConflict "state_conflict"
+    LeaseLost "lease_lost"
     NotFound "not_found"
     AmbiguousAggregate "ambiguous_aggregate"
     InvalidCursor "invalid_cursor"
