@@ -16,6 +16,7 @@ use roaring::RoaringBitmap;
 
 use crate::disk::DiskFile;
 use crate::index::build::{IndexIdentity, TermTable, encode_terms};
+use crate::index::sections::FileSink;
 use crate::index::{IndexError, SealedIndex, TermMap};
 use crate::term::Term;
 
@@ -245,11 +246,8 @@ impl Growing {
 
     /// Returns the newest events as a run; they stay where they are until [`Growing::replace`].
     pub(crate) fn run(&self, identity: &IndexIdentity) -> Result<(SealedIndex, usize), IndexError> {
-        let mut table = TermTable::default();
-        for (term, ordinals) in self.open.sorted() {
-            table.push(term, ordinals)?;
-        }
-        let bytes = encode_terms(identity, &table, &Dictionary::default());
+        // Without the room that the buffer has to spare.
+        let bytes = encode_terms(identity, self.open.sorted())?.into_boxed_slice();
         let length = bytes.len();
         let file = Arc::new(InMemory(bytes.into()));
         Ok((SealedIndex::open(file, identity)?, length))
@@ -269,12 +267,11 @@ impl Growing {
     }
 }
 
-/// Merges runs, in the order of their events, into the bytes of one index.
+/// Merges runs, in the order of their events.
 pub(crate) fn merge(
-    identity: &IndexIdentity,
     runs: &[Arc<SealedIndex>],
-    dictionary: &Dictionary,
-) -> Result<Vec<u8>, IndexError> {
+    table: &mut TermTable<FileSink>,
+) -> Result<(), IndexError> {
     let mut cursors: Vec<_> = runs.iter().map(|run| run.terms()).collect();
     let mut postings: Vec<Vec<u32>> = vec![Vec::new(); cursors.len()];
     // The smallest term comes first, and of equal ones that of the earliest run.
@@ -282,7 +279,6 @@ pub(crate) fn merge(
     for (number, (cursor, posting)) in cursors.iter_mut().zip(&mut postings).enumerate() {
         heap.extend(cursor.next(posting)?.map(|term| Reverse((term, number))));
     }
-    let mut table = TermTable::default();
     let mut current: Option<Term> = None;
     let mut ordinals: Vec<u32> = Vec::new();
     while let Some(Reverse((term, number))) = heap.pop() {
@@ -302,7 +298,7 @@ pub(crate) fn merge(
     if let Some(done) = current {
         table.push(done, &ordinals)?;
     }
-    Ok(encode_terms(identity, &table, dictionary))
+    Ok(())
 }
 
 /// A file that is only in memory.

@@ -4,6 +4,7 @@ mod bounds;
 pub(crate) mod build;
 mod plan;
 mod sealed;
+pub(crate) mod sections;
 mod tail;
 mod times;
 

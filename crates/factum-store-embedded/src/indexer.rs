@@ -285,12 +285,12 @@ fn seal(shared: &Shared, segment: &Segment, closed: ClosedSegment) -> Result<(),
         Documents::Sealed(_) => return Ok(()),
     };
     let identity = identity_of(shared, segment, &closed);
-    let bytes = merge(&identity, &runs, &dictionary)?;
     let name = segment.entry.documents_name();
     // A name of its own until it is whole: the manifest does not name this file.
     let new_name = format!("{name}.new");
-    build::write(&*shared.disk, &new_name, &bytes)?;
-    drop(bytes);
+    build::write_terms(&*shared.disk, &new_name, &identity, &dictionary, |table| {
+        merge(&runs, table)
+    })?;
     shared.disk.rename(&new_name, &name)?;
     let sealed = SealedIndex::open(shared.disk.open(&name)?, &identity)?;
     segment.seal_documents(sealed);

@@ -1,6 +1,7 @@
 //! Writes the index of a closed segment.
 
 use std::io;
+use std::sync::Arc;
 
 use factum_model::Position;
 use factum_store::StoreId;
@@ -12,6 +13,7 @@ use crate::disk::Disk;
 use crate::documents::Dictionary;
 use crate::frame::FORMAT_VERSION;
 use crate::index::TailIndex;
+use crate::index::sections::{FileSink, Sections, Sink};
 
 pub(crate) const HEADER_BYTES: usize = 64;
 const HEADER_MAGIC: &[u8; 8] = b"FCTMIDX1";
@@ -19,6 +21,15 @@ const DOCUMENTS_MAGIC: &[u8; 8] = b"FCTMDOC1";
 pub(crate) const FOOTER_BYTES: usize = 144;
 pub(crate) const FOOTER_MAGIC: &[u8; 8] = b"FCTMIDXF";
 pub(crate) const N_SECTIONS: usize = 7;
+pub(crate) const OFFSETS: usize = 0;
+pub(crate) const KEYS: usize = 1;
+pub(crate) const REFS: usize = 2;
+pub(crate) const POSTINGS: usize = 3;
+pub(crate) const NAMES: usize = 4;
+pub(crate) const TIMES: usize = 5;
+pub(crate) const FILTER: usize = 6;
+/// The checksums of the blocks; in the footer they come after the sections.
+pub(crate) const CHECKS: usize = 7;
 /// How many bytes share a checksum.
 pub(crate) const BLOCK_BYTES: usize = 4096;
 /// How many keys there are to a fence.
@@ -75,49 +86,61 @@ impl IndexIdentity {
 /// Writes an index file and syncs it. Its name becomes durable with the next sync of names; an
 /// index whose name a crash has forgotten is made again.
 pub(crate) fn write(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
-    match disk.remove(name) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+    remove(disk, name)?;
     let file = disk.create(name)?;
     file.write_at(bytes, 0)?;
     file.sync_data()
 }
 
+/// Removes what a crash may have left over.
+fn remove(disk: &dyn Disk, name: &str) -> io::Result<()> {
+    match disk.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Makes a file and writes an index into it that gets its terms from `fill`, and syncs it.
+pub(crate) fn write_terms<E: From<io::Error>>(
+    disk: &dyn Disk,
+    name: &str,
+    identity: &IndexIdentity,
+    dictionary: &Dictionary,
+    fill: impl FnOnce(&mut TermTable<FileSink>) -> Result<(), E>,
+) -> Result<(), E> {
+    remove(disk, name)?;
+    let file = disk.create(name)?;
+    let mut table = TermTable::new(identity, FileSink::new(Arc::clone(&file)))?;
+    fill(&mut table)?;
+    table.finish(&Parts::of(dictionary))?.flush()?;
+    Ok(file.sync_data()?)
+}
+
+/// Returns the bytes of an index that has only terms, which come in ascending order.
+pub(crate) fn encode_terms<'a>(
+    identity: &IndexIdentity,
+    terms: impl IntoIterator<Item = (u64, &'a [u32])>,
+) -> io::Result<Vec<u8>> {
+    let mut table = TermTable::new(identity, Vec::new())?;
+    for (term, ordinals) in terms {
+        table.push(term, ordinals)?;
+    }
+    table.finish(&Parts::of(&Dictionary::default()))
+}
+
 /// Returns the bytes of an index file.
 pub(crate) fn encode(identity: &IndexIdentity, tail: &TailIndex) -> io::Result<Vec<u8>> {
     let terms = tail.sorted_terms();
-    let mut table = TermTable::default();
+    let mut table = TermTable::new(identity, Vec::new())?;
     for (term, ordinals) in &terms {
         table.push(*term, ordinals)?;
     }
-    let parts = Parts {
+    table.finish(&Parts {
         offsets: integers(tail.offsets().iter().map(|offset| offset.to_le_bytes())),
         names: names(tail),
         times: tail.times().encode(),
         filter: filter(&terms)?,
-    };
-    Ok(table.finish(identity, &parts))
-}
-
-/// Returns the bytes of an index that has only terms, which come in ascending order.
-pub(crate) fn encode_terms(
-    identity: &IndexIdentity,
-    table: &TermTable,
-    dictionary: &Dictionary,
-) -> Vec<u8> {
-    let (users, tags) = (&dictionary.users, &dictionary.tags);
-    let mut names = Vec::new();
-    put_names(&mut names, users.iter());
-    put_names(&mut names, tags.iter());
-    let complete = [users, tags].map(|names| u8::from(names.is_complete()));
-    let parts = Parts {
-        offsets: Vec::new(),
-        names,
-        times: complete.to_vec(),
-        filter: Vec::new(),
-    };
-    table.finish(identity, &parts)
+    })
 }
 
 /// The sections of an index file that are not its terms.
@@ -129,26 +152,65 @@ struct Parts {
     filter: Vec<u8>,
 }
 
-/// The terms of an index file, encoded as they come.
-#[derive(Debug, Default)]
-pub(crate) struct TermTable {
+impl Parts {
+    /// Those of an index of documents.
+    fn of(dictionary: &Dictionary) -> Self {
+        let (users, tags) = (&dictionary.users, &dictionary.tags);
+        let mut names = Vec::new();
+        put_names(&mut names, users.iter());
+        put_names(&mut names, tags.iter());
+        let complete = [users, tags].map(|names| u8::from(names.is_complete()));
+        Self {
+            offsets: Vec::new(),
+            names,
+            times: complete.to_vec(),
+            filter: Vec::new(),
+        }
+    }
+}
+
+/// Writes an index file from its first byte to its last, so that only the keys of its terms are
+/// in memory: the postings go out as they come.
+pub(crate) struct TermTable<S> {
+    out: Sections<S>,
+    /// How many bytes of postings there are.
+    n_postings: u64,
     keys: Vec<u8>,
     refs: Vec<u8>,
-    postings: Vec<u8>,
+    posting: Vec<u8>,
     fences: Vec<u64>,
     n_keys: usize,
 }
 
-impl TermTable {
+impl<S: Sink> TermTable<S> {
+    fn new(identity: &IndexIdentity, sink: S) -> io::Result<Self> {
+        let mut out = Sections::new(sink);
+        out.put(&identity.encode())?;
+        out.begin(POSTINGS)?;
+        Ok(Self {
+            out,
+            n_postings: 0,
+            keys: Vec::new(),
+            refs: Vec::new(),
+            posting: Vec::new(),
+            fences: Vec::new(),
+            n_keys: 0,
+        })
+    }
+
     /// Adds the next term with the ordinals of its events, ascending.
     pub(crate) fn push(&mut self, term: u64, ordinals: &[u32]) -> io::Result<()> {
         let reference = match ordinals {
             [only] => *only,
             ordinals => {
-                let place = u32::try_from(self.postings.len() / 4).ok();
+                let place = u32::try_from(self.n_postings / 4).ok();
                 let place = place.filter(|at| *at < POSTING_BIT);
-                encode_posting(ordinals, &mut self.postings)?;
-                place.ok_or(io::ErrorKind::FileTooLarge)? | POSTING_BIT
+                let place = place.ok_or(io::ErrorKind::FileTooLarge)?;
+                self.posting.clear();
+                encode_posting(ordinals, &mut self.posting)?;
+                self.out.put(&self.posting)?;
+                self.n_postings += self.posting.len() as u64;
+                place | POSTING_BIT
             }
         };
         if self.n_keys.is_multiple_of(KEYS_PER_FENCE) {
@@ -160,7 +222,8 @@ impl TermTable {
         Ok(())
     }
 
-    fn finish(&self, identity: &IndexIdentity, parts: &Parts) -> Vec<u8> {
+    /// Writes the rest, and returns what it was written to.
+    fn finish(mut self, parts: &Parts) -> io::Result<S> {
         let fences = u32::try_from(self.fences.len()).unwrap_or(u32::MAX);
         let mut filter = fences.to_le_bytes().to_vec();
         filter.extend(self.fences.iter().flat_map(|fence| fence.to_le_bytes()));
@@ -169,31 +232,18 @@ impl TermTable {
         } else {
             filter.extend_from_slice(&parts.filter);
         }
-        let mut file = identity.encode().to_vec();
-        let mut sections = Vec::with_capacity(N_SECTIONS + 1);
-        for bytes in [
-            &parts.offsets,
-            &self.keys,
-            &self.refs,
-            &self.postings,
-            &parts.names,
-            &parts.times,
-            &filter,
+        for (section, bytes) in [
+            (KEYS, &self.keys),
+            (REFS, &self.refs),
+            (OFFSETS, &parts.offsets),
+            (NAMES, &parts.names),
+            (TIMES, &parts.times),
+            (FILTER, &filter),
         ] {
-            file.resize(file.len().next_multiple_of(8), 0);
-            sections.push((file.len() as u64, bytes.len() as u64));
-            file.extend_from_slice(bytes);
+            self.out.begin(section)?;
+            self.out.put(bytes)?;
         }
-        let checks = integers(
-            file.chunks(BLOCK_BYTES)
-                .map(|block| crc(block).to_le_bytes()),
-        );
-        let checks_offset = file.len() as u64;
-        file.extend_from_slice(&checks);
-        sections.push((checks_offset, checks.len() as u64));
-        let footer = footer(&sections, crc(&checks));
-        file.extend_from_slice(&footer);
-        file
+        self.out.finish()
     }
 }
 
@@ -282,17 +332,4 @@ fn filter(terms: &[(u64, &[u32])]) -> io::Result<Vec<u8>> {
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&filter.fingerprints);
     Ok(bytes)
-}
-
-fn footer(sections: &[(u64, u64)], checks_crc: u32) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(FOOTER_BYTES);
-    for (offset, length) in sections {
-        bytes.extend_from_slice(&offset.to_le_bytes());
-        bytes.extend_from_slice(&length.to_le_bytes());
-    }
-    bytes.extend_from_slice(&checks_crc.to_le_bytes());
-    let sum = crc(&bytes);
-    bytes.extend_from_slice(&sum.to_le_bytes());
-    bytes.extend_from_slice(FOOTER_MAGIC);
-    bytes
 }

@@ -13,8 +13,9 @@ use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable as _, Filter as _, Filte
 use crate::bytes_io::{Reader, Short, crc};
 use crate::disk::{DiskFile, read_exact_at, read_range};
 use crate::index::build::{
-    BLOCK_BYTES, FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES, IndexIdentity, IndexKind,
-    KEYS_PER_FENCE, N_SECTIONS, POSTING_BIT, decode_posting,
+    BLOCK_BYTES, CHECKS, FILTER, FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES, IndexIdentity,
+    IndexKind, KEYS, KEYS_PER_FENCE, N_SECTIONS, NAMES, OFFSETS, POSTING_BIT, POSTINGS, REFS,
+    TIMES, decode_posting,
 };
 use crate::index::times::Times;
 use crate::term::Term;
@@ -41,15 +42,6 @@ impl From<Short> for IndexError {
 
 /// A list that fits into this, with its head, is read at once.
 const SHORT_POSTING_BYTES: u64 = 256;
-
-const OFFSETS: usize = 0;
-const KEYS: usize = 1;
-const REFS: usize = 2;
-const POSTINGS: usize = 3;
-const NAMES: usize = 4;
-const TIMES: usize = 5;
-const FILTER: usize = 6;
-const CHECKS: usize = 7;
 
 /// The index of a closed segment.
 pub(crate) struct SealedIndex {
