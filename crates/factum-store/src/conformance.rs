@@ -31,6 +31,7 @@ mod list;
 pub mod paging;
 pub mod reads;
 pub mod repeats;
+pub mod state;
 pub mod streams;
 pub mod versions;
 pub mod watching;

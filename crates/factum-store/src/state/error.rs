@@ -7,7 +7,7 @@ use super::lease::Fence;
 use super::record::{RecordId, RecordVersion};
 
 /// Why nothing was changed — or, for [`StateError::OutcomeUnknown`], why that is not known.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StateError {
     /// The request is larger than a bound of the store.
     #[error(transparent)]

@@ -288,10 +288,12 @@ impl MemoryStateStore {
         if state.closed {
             return Err(StateError::ShuttingDown);
         }
-        let done = change(&mut state)?;
-        drop(state);
+        change(&mut state)
+    }
+
+    /// Wakes those that wait for work or for a lease.
+    fn wake(&self) {
         self.written.send_modify(|count| *count += 1);
-        Ok(done)
     }
 }
 
@@ -343,7 +345,7 @@ impl StateStore for MemoryStateStore {
     fn apply(&self, batch: Batch) -> BoxFuture<'_, Result<Applied, StateError>> {
         Box::pin(async move {
             self.limits.check_batch(&batch)?;
-            self.write(|state| {
+            let applied = self.write(|state| {
                 state.check(&batch)?;
                 let version = RecordVersion::new(state.next_number());
                 for change in batch.changes {
@@ -351,7 +353,9 @@ impl StateStore for MemoryStateStore {
                 }
                 let at = state.now;
                 Ok(Applied { version, at })
-            })
+            })?;
+            self.wake();
+            Ok(applied)
         })
     }
 
@@ -367,7 +371,11 @@ impl StateStore for MemoryStateStore {
         kind: RecordKind,
         owner: OwnerName,
     ) -> BoxFuture<'_, Result<u64, StateError>> {
-        Box::pin(async move { self.write(|state| Ok(state.abandon(&kind, &owner))) })
+        Box::pin(async move {
+            let n_abandoned = self.write(|state| Ok(state.abandon(&kind, &owner)))?;
+            self.wake();
+            Ok(n_abandoned)
+        })
     }
 
     fn queue(&self, kind: RecordKind) -> BoxFuture<'_, Result<QueueStatus, StateError>> {
@@ -393,7 +401,9 @@ impl StateStore for MemoryStateStore {
             self.write(|state| {
                 state.release(&fence);
                 Ok(())
-            })
+            })?;
+            self.wake();
+            Ok(())
         })
     }
 

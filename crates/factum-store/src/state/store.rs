@@ -16,8 +16,10 @@ use super::record::{GroupPage, GroupScan, Record, RecordId, RecordPage, RecordSc
 use crate::health::{StoreMetrics, WriteState};
 use crate::store::{BoxFuture, Capability};
 
-/// A count that changes when something was written. A hint: what other processes write may not
-/// show, so whoever waits for it waits no longer than it would without.
+/// A count that changes when a batch was applied, claims were abandoned or a lease was released:
+/// when there may be work sooner than was known. Claims, renewals and reads do not change it, so a
+/// worker is not woken by its own looking. A hint: what other processes write may not show, so
+/// whoever waits for it waits with a time limit.
 pub type StateWatch = watch::Receiver<u64>;
 
 /// How a store of bookkeeping is doing.
@@ -31,8 +33,8 @@ pub struct StateHealth {
 ///
 /// Every change is made at one instant: whoever asks later sees it, and it is durable when its
 /// future resolves to `Ok`. A future that is dropped before may or may not have changed
-/// something. Every instant is read from the store's own clock, which does not go back while the
-/// store is open; no caller's clock is ever compared with anything.
+/// something. Every instant is read from the store's own clock; no caller's clock is ever compared
+/// with anything. The clock of a store that is not shared does not go back while it is open.
 ///
 /// ```text
 ///            put (Due)             due_at comes              claim
@@ -138,7 +140,7 @@ pub trait StateStore: Send + Sync + fmt::Debug + 'static {
     /// See [`StateError`].
     fn leases(&self, scan: LeaseScan) -> BoxFuture<'_, Result<LeasePage, StateError>>;
 
-    /// Returns a count that changes when something was written.
+    /// Returns the count that [`StateWatch`] describes.
     fn watch(&self) -> StateWatch;
 
     /// Says how the store is.
