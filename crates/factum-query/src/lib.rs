@@ -18,6 +18,7 @@ mod document;
 mod filter;
 mod invalid;
 mod json;
+mod left_out;
 mod narrowing;
 mod path;
 mod pattern;
@@ -34,13 +35,14 @@ pub use crate::decimal::{Decimal, NotANumber};
 pub use crate::filter::{Filter, SequenceRange, TimeRange, Verdict};
 pub use crate::invalid::{FilterLimits, InvalidFilter};
 pub use crate::json::{Bound, Expression, JsonCondition, JsonQuery, JsonTest, Side};
+pub use crate::left_out::{LeftOut, LeftOutPath, NotLeftOut};
 pub use crate::narrowing::{Answer, Leaf, Narrowing, narrowing};
 pub use crate::path::{JsonPath, PATH_STEPS_MAX};
 pub use crate::pattern::TypePattern;
 pub use crate::scalar::JsonScalar;
 pub use crate::terms::{
     Coverage, PATH_DEPTH_MAX, Part, PathStep, TERMS_VERSION, TermHasher, TermKey, TermLimits,
-    TermSink, TermValue, VALUE_BYTES_MAX, document_terms,
+    TermSink, TermSource, TermValue, VALUE_BYTES_MAX, document_terms, source_terms,
 };
 pub use crate::text::TextQuery;
 pub use crate::text_form::{TEXT_FORM_BYTES_MAX, TextFormError, TextFormRule, parse_text_form};

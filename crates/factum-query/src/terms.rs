@@ -15,6 +15,8 @@
 //! | it is a number | term of the place | sign (1 if negative), point (`i64`, little end first), digits in ASCII | 13 |
 //! | it is a string | term of the place | UTF-8 | 14 |
 //! | a word in a string value of the payload | 0 | the word, folded, UTF-8 | 20 |
+//! | the value there is left out of the index | term of the place | – | 30 |
+//! | some value of the payload is left out, and its words | 0 | – | 31 |
 //!
 //! A number is `0.digits × 10^point`, its first and last digit not zero; zero has no digits, no sign and
 //! the point 0. The term of a place, which is that something is there, is not stored for the text
@@ -35,7 +37,7 @@ use crate::words::for_each_word;
     reason = "Unicode has 17 versions so far"
 )]
 pub const TERMS_VERSION: u32 = {
-    const LAYOUT: u8 = 2;
+    const LAYOUT: u8 = 3;
     let (major, minor, _) = char::UNICODE_VERSION;
     let (words, words_minor, _) = unicode_segmentation::UNICODE_VERSION;
     u32::from_be_bytes([LAYOUT, major, minor, (words * 10 + words_minor) as u8])
@@ -57,6 +59,8 @@ const TAG_TRUE: u8 = 0x12;
 const TAG_NUMBER: u8 = 0x13;
 const TAG_STRING: u8 = 0x14;
 const TAG_WORD: u8 = 0x20;
+const TAG_LEFT_OUT: u8 = 0x30;
+const TAG_WORDS_LEFT_OUT: u8 = 0x31;
 
 /// Which of the two JSON texts of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,7 +81,7 @@ impl Part {
 }
 
 /// A step from a value to one inside it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PathStep {
     /// To the member of an object.
     Member(Box<str>),
@@ -130,13 +134,7 @@ impl TermHasher {
     /// Returns the term of a fact.
     #[must_use]
     pub fn term(&self, fact: &TermKey) -> u64 {
-        let mut place = self.root(fact.part);
-        for step in &fact.path {
-            place = match step {
-                PathStep::Member(name) => self.hash(place, name.as_bytes(), TAG_MEMBER),
-                PathStep::Element => self.hash(place, &[], TAG_ELEMENT),
-            };
-        }
+        let place = self.place(fact.part, &fact.path);
         match &fact.value {
             TermValue::Exists => place,
             TermValue::Object => self.hash(place, &[], TAG_OBJECT),
@@ -160,6 +158,27 @@ impl TermHasher {
     #[must_use]
     pub fn word(&self, word: &str) -> u64 {
         self.hash(0, word.as_bytes(), TAG_WORD)
+    }
+
+    /// Returns the term of a place: that something is there.
+    #[must_use]
+    pub fn place(&self, part: Part, path: &[PathStep]) -> u64 {
+        path.iter().fold(self.root(part), |place, step| match step {
+            PathStep::Member(name) => self.hash(place, name.as_bytes(), TAG_MEMBER),
+            PathStep::Element => self.hash(place, &[], TAG_ELEMENT),
+        })
+    }
+
+    /// Returns the term of an event whose value at a place was left out.
+    #[must_use]
+    pub fn left_out(&self, place: u64) -> u64 {
+        self.hash(place, &[], TAG_LEFT_OUT)
+    }
+
+    /// Returns the term of an event of whose payload words were left out.
+    #[must_use]
+    pub fn words_left_out(&self) -> u64 {
+        self.hash(0, &[], TAG_WORDS_LEFT_OUT)
     }
 
     fn root(&self, part: Part) -> u64 {
@@ -257,7 +276,42 @@ pub fn document_terms(
     limits: &TermLimits,
     sink: &mut impl TermSink,
 ) -> Coverage {
+    let source = TermSource {
+        part,
+        json,
+        left_out: &[],
+    };
+    source_terms(hasher, source, limits, sink)
+}
+
+/// A JSON text of which not everything has terms.
+#[derive(Debug, Clone, Copy)]
+pub struct TermSource<'a> {
+    /// Which text of the event it is.
+    pub part: Part,
+    /// The text.
+    pub json: &'a str,
+    /// The terms of the places whose values are left out.
+    pub left_out: &'a [u64],
+}
+
+/// Gives out the terms of a JSON text like [`document_terms`], but for what is left out: there it
+/// gives out the terms that say so.
+pub fn source_terms(
+    hasher: &TermHasher,
+    source: TermSource<'_>,
+    limits: &TermLimits,
+    sink: &mut impl TermSink,
+) -> Coverage {
+    let TermSource {
+        part,
+        json,
+        left_out,
+    } = source;
     let mut writer = Writer {
+        left_out,
+        hides_next: false,
+        hidden_in: None,
         hasher,
         with_words: part == Part::Payload,
         path_terms_left: limits.path_terms_max,
@@ -278,6 +332,11 @@ pub fn document_terms(
 }
 
 struct Writer<'w, S> {
+    left_out: &'w [u64],
+    /// The value that comes now is left out.
+    hides_next: bool,
+    /// How many containers are open around one that is left out.
+    hidden_in: Option<usize>,
     hasher: &'w TermHasher,
     with_words: bool,
     path_terms_left: usize,
@@ -305,6 +364,15 @@ impl<S: TermSink> Writer<'_, S> {
         } else {
             self.path_terms_left -= 1;
             self.sink.path_term(term);
+        }
+    }
+
+    /// Says that the value at a place is left out.
+    fn leave_out(&mut self, place: u64) {
+        self.hides_next = true;
+        self.path_term(self.hasher.left_out(place));
+        if self.with_words {
+            self.path_term(self.hasher.words_left_out());
         }
     }
 
@@ -360,6 +428,13 @@ impl<S: TermSink> Writer<'_, S> {
 
 impl<'a, S: TermSink> Visit<'a> for Writer<'_, S> {
     fn open(&mut self, container: Container, _at: usize) {
+        if std::mem::take(&mut self.hides_next) {
+            self.hidden_in = Some(self.depth);
+        }
+        if self.hidden_in.is_some() {
+            self.depth += 1;
+            return;
+        }
         let own = match self.depth {
             0 => Some(self.root),
             _ => self.place(),
@@ -384,22 +459,37 @@ impl<'a, S: TermSink> Visit<'a> for Writer<'_, S> {
 
     fn close(&mut self, _end: usize) {
         self.depth = self.depth.saturating_sub(1);
+        if let Some(depth) = self.hidden_in {
+            if depth == self.depth {
+                self.hidden_in = None;
+            }
+            return;
+        }
         if self.depth < PATH_DEPTH_MAX {
             self.empty_arrays &= !(1 << self.depth);
         }
     }
 
     fn key(&mut self, raw: &'a str, escaped: bool, _at: usize) {
+        if self.hidden_in.is_some() {
+            return;
+        }
         let level = self.depth.wrapping_sub(1);
         if let (Some(own), Some(next)) = (self.own.get(level), self.inside.get_mut(level)) {
             let name = decoded(raw, escaped, &mut self.decoded);
             let place = self.hasher.hash(*own, name.as_bytes(), TAG_MEMBER);
             *next = place;
             self.path_term(place);
+            if self.left_out.contains(&place) {
+                self.leave_out(place);
+            }
         }
     }
 
     fn scalar(&mut self, kind: Scalar, raw: &'a str, _at: usize) {
+        if self.hidden_in.is_some() || std::mem::take(&mut self.hides_next) {
+            return;
+        }
         let place = self.place();
         match (kind, place) {
             (Scalar::String { escaped: false }, place) => self.string(place, raw),

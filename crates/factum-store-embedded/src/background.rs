@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::counters::add;
 use crate::index::build::{self, IndexIdentity, IndexKind};
-use crate::index::{IndexError, SealedIndex};
+use crate::index::{IndexError, SealedIndex, TailIndex};
 use crate::manifest::ClosedSegment;
 use crate::segment::Segment;
 use crate::writer::Shared;
@@ -200,11 +200,12 @@ fn seal(shared: &Shared, segment: &Segment, closed: ClosedSegment) -> Result<(),
         log_end: closed.end.offset,
     };
     let name = segment.entry.index_name(generation);
-    let Some(encoded) = segment.read_tail(|tail| build::encode(&identity, tail)) else {
+    let write = |tail: &TailIndex| build::write(&*shared.disk, &name, &identity, tail);
+    let Some(written) = segment.read_tail(write) else {
         // It is in a file already.
         return Ok(());
     };
-    build::write(&*shared.disk, &name, &encoded?)?;
+    written?;
     let sealed = SealedIndex::open(shared.disk.open(&name)?, &identity)?;
     let names = shared.alone_with_names();
     // The manifest names what is there.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use factum_model::{KnownMetadata, RecordedEvent};
+use factum_query::{LeftOutPath, Part, TermHasher, TermKey};
 use roaring::RoaringBitmap;
 
 use crate::disk::DiskFile;
@@ -87,6 +88,8 @@ impl Names {
 pub(crate) struct Dictionary {
     pub(crate) users: Names,
     pub(crate) tags: Names,
+    /// What may be left out of the payloads. The configuration names few.
+    pub(crate) left_out: BTreeSet<LeftOutPath>,
 }
 
 impl Dictionary {
@@ -100,6 +103,11 @@ impl Dictionary {
     pub(crate) fn merge(&mut self, other: &Self) {
         self.users.merge(&other.users);
         self.tags.merge(&other.tags);
+        for path in &other.left_out {
+            if !self.left_out.contains(path) {
+                self.left_out.insert(path.clone());
+            }
+        }
     }
 
     /// Adds the names of an event.
@@ -168,6 +176,31 @@ impl Documents {
             Self::Growing(growing) => growing.dictionary.tags.all(),
             Self::Sealed(sealed) => sealed.tags(),
         }
+    }
+
+    /// Returns the terms of the events whose facts were left out where this one is.
+    pub(crate) fn hiding(&self, fact: &TermKey, hasher: &TermHasher) -> Vec<Term> {
+        if fact.part == Part::Metadata {
+            return Vec::new();
+        }
+        self.left_out()
+            .filter(|path| path.hides(fact))
+            .map(|path| hasher.left_out(hasher.place(fact.part, path.steps())))
+            .collect()
+    }
+
+    /// Tells whether words may be left out.
+    pub(crate) fn hides_words(&self) -> bool {
+        self.left_out().next().is_some()
+    }
+
+    fn left_out(&self) -> impl Iterator<Item = &LeftOutPath> {
+        let (growing, sealed) = match self {
+            Self::Growing(growing) => (Some(&growing.dictionary.left_out), None),
+            Self::Sealed(sealed) => (None, Some(sealed.left_out())),
+        };
+        let growing = growing.into_iter().flatten();
+        growing.chain(sealed.into_iter().flatten())
     }
 
     /// Returns how many bytes it keeps in memory, about.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use factum_model::RecordedEvent;
-use factum_query::TERMS_VERSION;
+use factum_query::{Part, TERMS_VERSION};
 use factum_store::ReadError;
 
 use crate::counters::add;
@@ -206,7 +206,8 @@ fn index(
         let mut own = Vec::with_capacity(32);
         match event {
             Some(event) => {
-                key.document_terms(event, &mut own);
+                let left_out = left_out(shared, event.event_type(), &mut dictionary);
+                key.document_terms(event, &left_out, &mut own);
                 dictionary.add(event);
             }
             // A record that is lost may have any term, and any name.
@@ -233,6 +234,21 @@ fn index(
         freeze(shared, segment)?;
     }
     Ok(())
+}
+
+/// Returns the places whose values are left out of events of a type, and notes them.
+fn left_out(shared: &Shared, event_type: &str, dictionary: &mut Dictionary) -> Vec<Term> {
+    let hasher = shared.log.key.hasher();
+    let rules = shared.options.index_left_out.iter();
+    rules
+        .filter(|rule| rule.types.matches(event_type))
+        .map(|rule| {
+            if !dictionary.left_out.contains(&rule.path) {
+                dictionary.left_out.insert(rule.path.clone());
+            }
+            hasher.place(Part::Payload, rule.path.steps())
+        })
+        .collect()
 }
 
 /// Reads events from the start of a range on, as many as memory is meant for; `None` stands for a
@@ -288,7 +304,9 @@ fn seal(shared: &Shared, segment: &Segment, closed: ClosedSegment) -> Result<(),
     let name = segment.entry.documents_name();
     // A name of its own until it is whole: the manifest does not name this file.
     let new_name = format!("{name}.new");
-    build::write_terms(&*shared.disk, &new_name, &identity, &dictionary, |table| {
+    let n_keys_max = runs.iter().map(|run| run.n_keys()).sum();
+    let parts = (&dictionary, n_keys_max);
+    build::write_terms(&*shared.disk, &new_name, &identity, parts, |table| {
         merge(&runs, table)
     })?;
     shared.disk.rename(&new_name, &name)?;

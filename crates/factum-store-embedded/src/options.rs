@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use factum_model::{Clock, IdSource, MonotonicIds, SystemClock};
+use factum_query::LeftOut;
 
 use crate::disk::Disk;
 
@@ -52,6 +53,9 @@ pub struct Options {
     /// Whether payloads and metadata are indexed. Without it a filter that asks for them looks at
     /// every event.
     pub index_documents: bool,
+    /// What of payloads is not indexed. A filter that asks for it looks at every event of which
+    /// something there was left out. Events that are indexed already stay as they are.
+    pub index_left_out: Vec<LeftOut>,
     /// How many events have the terms of their documents in a hash table before these are packed.
     pub document_run_events: u32,
     /// How many closed segments stay as they were written; older ones are compressed in the
@@ -89,6 +93,7 @@ impl Options {
             full_retry_delay: Duration::from_secs(1),
             unsealed_segments_max: 3,
             index_documents: true,
+            index_left_out: Vec::new(),
             document_run_events: 16_384,
             cold_after_segments: None,
             cold_bytes_per_second: 32 << 20,

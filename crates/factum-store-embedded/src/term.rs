@@ -3,7 +3,7 @@
 use std::hash::Hasher as _;
 
 use factum_model::{EventId, KnownMetadata, RecordedEvent, StreamId};
-use factum_query::{Part, TermHasher, TermLimits, document_terms};
+use factum_query::{Part, TermHasher, TermLimits, TermSource, source_terms};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{self, Hasher128 as _};
 
@@ -108,13 +108,27 @@ impl TermKey {
         self.hash(OVERFLOW_OF_WORDS, &[])
     }
 
-    /// Adds the terms of the documents of an event. A term may come many times.
-    pub(crate) fn document_terms(&self, event: &RecordedEvent, terms: &mut Vec<Term>) {
+    /// Adds the terms of the documents of an event, without those of the values at some places of
+    /// the payload. A term may come many times.
+    pub(crate) fn document_terms(
+        &self,
+        event: &RecordedEvent,
+        left_out: &[Term],
+        terms: &mut Vec<Term>,
+    ) {
         let limits = TermLimits::default();
         let hasher = self.hasher();
-        let mut part = |part, json| document_terms(&hasher, part, json, &limits, terms);
-        let coverage = part(Part::Payload, event.payload());
-        let coverage = coverage.and(part(Part::Metadata, event.metadata()));
+        let payload = (Part::Payload, event.payload(), left_out);
+        let metadata = (Part::Metadata, event.metadata(), &[][..]);
+        let coverage = [payload, metadata].map(|(part, json, left_out)| {
+            let source = TermSource {
+                part,
+                json,
+                left_out,
+            };
+            source_terms(&hasher, source, &limits, terms)
+        });
+        let coverage = coverage[0].and(coverage[1]);
         if !coverage.paths {
             terms.push(self.overflow_of_paths());
         }

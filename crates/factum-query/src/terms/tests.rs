@@ -152,7 +152,7 @@ fn terms_are_what_they_were() {
     let taken = taken(Part::Payload, json);
     agreed(&taken.paths, PATHS);
     agreed(&taken.words, WORDS);
-    assert_eq!(TERMS_VERSION >> 24, 2);
+    assert_eq!(TERMS_VERSION >> 24, 3);
 }
 
 fn agreed(taken: &[u64], before: &[u64]) {
@@ -170,3 +170,63 @@ const PATHS: &[u64] = &[
     0x1a9f_8b63_08c0_805a,
 ];
 const WORDS: &[u64] = &[0x7d35_d9a5_ee3f_dd6d, 0xec0d_9b21_df9b_c4de];
+
+#[test]
+fn what_is_left_out_has_the_terms_that_say_so_and_no_others() {
+    let place = |path: &str| fact(Part::Payload, path, TermValue::Exists);
+    let left_out = [place("body"), place("items.[].note")];
+    let taken = |json: &str| {
+        let mut taken = Taken::default();
+        let source = TermSource {
+            part: Part::Payload,
+            json,
+            left_out: &left_out,
+        };
+        assert!(source_terms(&HASHER, source, &TermLimits::default(), &mut taken).is_complete());
+        taken
+    };
+    let marks = |path: &str| {
+        [
+            place(path),
+            HASHER.left_out(place(path)),
+            HASHER.words_left_out(),
+        ]
+    };
+    for body in [
+        r#""two words""#,
+        "1",
+        r#"{"a":{"b":["word"]},"c":[[]]}"#,
+        "[[1],[{}]]",
+        "{}",
+        "[]",
+    ] {
+        let json = [r#"{"body":"#, body, r#","id":7}"#].concat();
+        let mut paths = marks("body").to_vec();
+        paths.push(place("id"));
+        paths.push(fact(Part::Payload, "id", is(7)));
+        assert_eq!(
+            taken(&json),
+            Taken {
+                paths,
+                words: vec![]
+            },
+            "{json}"
+        );
+    }
+    let inside = taken(r#"{"items":[{"note":"word","id":"x"},{"id":[]}]}"#);
+    let without = taken_without(r#"{"items":[{"id":"x"},{"id":[]}]}"#);
+    let rest = inside
+        .paths
+        .iter()
+        .filter(|term| !marks("items.[].note").contains(term));
+    assert!(rest.eq(&without.paths));
+    assert_eq!(inside.words, without.words);
+    assert_eq!(
+        taken(r#"{"Body":1,"other":"x"}"#),
+        taken_without(r#"{"Body":1,"other":"x"}"#)
+    );
+}
+
+fn taken_without(json: &str) -> Taken {
+    taken(Part::Payload, json)
+}

@@ -83,12 +83,17 @@ impl IndexIdentity {
     }
 }
 
-/// Writes an index file and syncs it. Its name becomes durable with the next sync of names; an
-/// index whose name a crash has forgotten is made again.
-pub(crate) fn write(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
+/// Makes the file of an index and syncs it. Its name becomes durable with the next sync of names;
+/// an index whose name a crash has forgotten is made again.
+pub(crate) fn write(
+    disk: &dyn Disk,
+    name: &str,
+    identity: &IndexIdentity,
+    tail: &TailIndex,
+) -> io::Result<()> {
     remove(disk, name)?;
     let file = disk.create(name)?;
-    file.write_at(bytes, 0)?;
+    encode_into(FileSink::new(Arc::clone(&file)), identity, tail)?.flush()?;
     file.sync_data()
 }
 
@@ -100,17 +105,17 @@ fn remove(disk: &dyn Disk, name: &str) -> io::Result<()> {
     }
 }
 
-/// Makes a file and writes an index into it that gets its terms from `fill`, and syncs it.
+/// Makes the file of an index that has only terms, which come from `fill`, and syncs it.
 pub(crate) fn write_terms<E: From<io::Error>>(
     disk: &dyn Disk,
     name: &str,
     identity: &IndexIdentity,
-    dictionary: &Dictionary,
+    (dictionary, n_keys_max): (&Dictionary, usize),
     fill: impl FnOnce(&mut TermTable<FileSink>) -> Result<(), E>,
 ) -> Result<(), E> {
     remove(disk, name)?;
     let file = disk.create(name)?;
-    let mut table = TermTable::new(identity, FileSink::new(Arc::clone(&file)))?;
+    let mut table = TermTable::new(identity, n_keys_max, FileSink::new(Arc::clone(&file)))?;
     fill(&mut table)?;
     table.finish(&Parts::of(dictionary))?.flush()?;
     Ok(file.sync_data()?)
@@ -119,9 +124,10 @@ pub(crate) fn write_terms<E: From<io::Error>>(
 /// Returns the bytes of an index that has only terms, which come in ascending order.
 pub(crate) fn encode_terms<'a>(
     identity: &IndexIdentity,
-    terms: impl IntoIterator<Item = (u64, &'a [u32])>,
+    terms: impl IntoIterator<Item = (u64, &'a [u32]), IntoIter: ExactSizeIterator>,
 ) -> io::Result<Vec<u8>> {
-    let mut table = TermTable::new(identity, Vec::new())?;
+    let terms = terms.into_iter();
+    let mut table = TermTable::new(identity, terms.len(), Vec::new())?;
     for (term, ordinals) in terms {
         table.push(term, ordinals)?;
     }
@@ -130,8 +136,12 @@ pub(crate) fn encode_terms<'a>(
 
 /// Returns the bytes of an index file.
 pub(crate) fn encode(identity: &IndexIdentity, tail: &TailIndex) -> io::Result<Vec<u8>> {
+    encode_into(Vec::new(), identity, tail)
+}
+
+fn encode_into<S: Sink>(sink: S, identity: &IndexIdentity, tail: &TailIndex) -> io::Result<S> {
     let terms = tail.sorted_terms();
-    let mut table = TermTable::new(identity, Vec::new())?;
+    let mut table = TermTable::new(identity, terms.len(), sink)?;
     for (term, ordinals) in &terms {
         table.push(*term, ordinals)?;
     }
@@ -159,6 +169,8 @@ impl Parts {
         let mut names = Vec::new();
         put_names(&mut names, users.iter());
         put_names(&mut names, tags.iter());
+        let left_out: Vec<_> = dictionary.left_out.iter().collect();
+        put_names(&mut names, left_out.iter().map(|path| path.as_str()));
         let complete = [users, tags].map(|names| u8::from(names.is_complete()));
         Self {
             offsets: Vec::new(),
@@ -183,15 +195,17 @@ pub(crate) struct TermTable<S> {
 }
 
 impl<S: Sink> TermTable<S> {
-    fn new(identity: &IndexIdentity, sink: S) -> io::Result<Self> {
+    /// `n_keys_max` is how many terms there may be.
+    fn new(identity: &IndexIdentity, n_keys_max: usize, sink: S) -> io::Result<Self> {
         let mut out = Sections::new(sink);
         out.put(&identity.encode())?;
         out.begin(POSTINGS)?;
         Ok(Self {
             out,
             n_postings: 0,
-            keys: Vec::new(),
-            refs: Vec::new(),
+            // To grow them by and by would have them in memory twice.
+            keys: Vec::with_capacity(n_keys_max * 8),
+            refs: Vec::with_capacity(n_keys_max * 4),
             posting: Vec::new(),
             fences: Vec::new(),
             n_keys: 0,

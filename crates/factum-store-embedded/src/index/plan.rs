@@ -161,8 +161,20 @@ impl Asked<'_> {
             Leaf::Timestamp(span) => Ok(self.span(*span, TimeRange::default())),
             Leaf::Recorded(span) => Ok(self.span(TimeRange::default(), *span)),
             Leaf::Sequence(_) => Ok(Bounds::unknown(self.range)),
-            Leaf::Term(term) => self.document(self.hasher.term(term), key.overflow_of_paths()),
-            Leaf::Word(word) => self.document(self.hasher.word(word), key.overflow_of_words()),
+            Leaf::Term(fact) => {
+                let mut doubts = self.documents.hiding(fact, &self.hasher);
+                doubts.push(key.overflow_of_paths());
+                self.document(self.hasher.term(fact), &doubts)
+            }
+            Leaf::Word(word) => {
+                let mut doubts = vec![key.overflow_of_words()];
+                doubts.extend(
+                    self.documents
+                        .hides_words()
+                        .then(|| self.hasher.words_left_out()),
+                );
+                self.document(self.hasher.word(word), &doubts)
+            }
         }
     }
 
@@ -187,10 +199,13 @@ impl Asked<'_> {
     }
 
     /// Events whose documents have a term. Nothing is known of those that are not indexed yet, or
-    /// of which not all terms are.
-    fn document(&self, term: Term, overflow: Term) -> Result<Bounds, IndexError> {
+    /// that have one of the terms of those of which not all is.
+    fn document(&self, term: Term, doubts: &[Term]) -> Result<Bounds, IndexError> {
         let found = self.documents.bitmap(term, self.range)?;
-        let mut doubtful = self.documents.bitmap(overflow, self.range)?;
+        let mut doubtful = RoaringBitmap::new();
+        for doubt in doubts {
+            doubtful |= self.documents.bitmap(*doubt, self.range)?;
+        }
         doubtful.insert_range(self.missing.clone());
         Ok(Bounds::with_doubt(found, &doubtful))
     }

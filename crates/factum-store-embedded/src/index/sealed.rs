@@ -7,6 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use factum_query::{LeftOutPath, NotLeftOut};
 use roaring::RoaringBitmap;
 use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable as _, Filter as _, FilterRef as _};
 
@@ -58,6 +59,8 @@ pub(crate) struct SealedIndex {
     /// Whether the lists of users and of tags, which an index of documents has in the place of the
     /// other names, are complete.
     names_complete: [bool; 2],
+    /// What may be left out of the payloads, in an index of documents.
+    left_out: Vec<LeftOutPath>,
 }
 
 impl std::fmt::Debug for SealedIndex {
@@ -142,6 +145,7 @@ impl SealedIndex {
             aggregate_types: Vec::new(),
             times: Times::default(),
             names_complete: [true; 2],
+            left_out: Vec::new(),
         };
         if index.read(0, HEADER_BYTES)? != identity.encode() {
             return Err(IndexError::Damaged("of another segment"));
@@ -170,6 +174,11 @@ impl SealedIndex {
             IndexKind::Documents { .. } => {
                 let complete: [u8; 2] = Reader::new(&times).array()?;
                 self.names_complete = complete.map(|byte| byte == 1);
+                let paths = read_names(&mut reader)?;
+                let paths = paths.iter().map(|path| path.parse());
+                self.left_out = paths
+                    .collect::<Result<_, _>>()
+                    .map_err(|_: NotLeftOut| IndexError::Damaged("path"))?;
             }
         }
         let filter = self.whole_section(FILTER)?;
@@ -201,12 +210,21 @@ impl SealedIndex {
         self.names_complete[1].then(|| names.collect())
     }
 
+    pub(crate) fn left_out(&self) -> &[LeftOutPath] {
+        &self.left_out
+    }
+
     pub(crate) const fn times(&self) -> &Times {
         &self.times
     }
 
     pub(crate) const fn n_events(&self) -> u32 {
         self.n_events
+    }
+
+    /// Returns how many terms it has.
+    pub(crate) const fn n_keys(&self) -> usize {
+        self.n_keys
     }
 
     /// Returns how many bytes the index keeps in memory.
@@ -560,8 +578,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let disk = OsDisk::open_or_create(dir.path()).unwrap();
             let tail = tail(n_events);
-            let bytes = build::encode(&identity(n_events), &tail).unwrap();
-            build::write(&disk, "i", &bytes).unwrap();
+            build::write(&disk, "i", &identity(n_events), &tail).unwrap();
             let sealed = SealedIndex::open(disk.open("i").unwrap(), &identity(n_events)).unwrap();
             sealed.verify().unwrap();
             assert_eq!(sealed.offsets(0..n_events).unwrap(), tail.offsets());

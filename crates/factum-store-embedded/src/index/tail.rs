@@ -1,11 +1,12 @@
 //! The index of a segment that is still being written, in memory.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::Range;
 
 use factum_model::RecordedEvent;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use roaring::RoaringBitmap;
 
 use crate::index::times::Times;
@@ -29,56 +30,91 @@ pub(crate) struct TailIndex {
     times: Times,
 }
 
-/// The ordinals of the events with a term, ascending. Most terms have one.
-#[derive(Debug)]
-enum Posting {
-    One(u32),
-    #[expect(
-        clippy::box_collection,
-        reason = "a slot of the table is half as large with the box"
-    )]
-    Many(Box<Vec<u32>>),
-}
+/// A term in two halves, so that a slot of the table is no wider than what is in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Halves([u32; 2]);
 
-impl Posting {
-    fn as_slice(&self) -> &[u32] {
-        match self {
-            Self::One(ordinal) => std::slice::from_ref(ordinal),
-            Self::Many(ordinals) => ordinals,
-        }
+impl Halves {
+    const fn of(term: Term) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "takes the lower half")]
+        let low = term as u32;
+        let high = (term >> 32) as u32;
+        Self([low, high])
     }
 
-    fn push(&mut self, ordinal: u32) {
-        match self {
-            Self::One(first) if *first == ordinal => {}
-            Self::One(first) => *self = Self::Many(Box::new(vec![*first, ordinal])),
-            Self::Many(ordinals) if ordinals.last() == Some(&ordinal) => {}
-            Self::Many(ordinals) => ordinals.push(ordinal),
-        }
+    fn term(self) -> Term {
+        let [low, high] = self.0;
+        Term::from(low) | Term::from(high) << 32
     }
 }
 
-/// Terms with the ordinals of their events.
-#[derive(Debug, Default)]
-pub(crate) struct TermMap(HashMap<Term, Posting, BuildHasherDefault<TermHasher>>);
+impl Hash for Halves {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.term());
+    }
+}
+
+/// Marks the number of a list; without it the number is the only ordinal.
+const LIST_BIT: u32 = 1 << 31;
+
+/// Terms with the ordinals of their events, ascending. Most terms have one, which stands in the
+/// table; the others have lists.
+#[derive(Default)]
+pub(crate) struct TermMap {
+    slots: HashMap<Halves, u32, BuildHasherDefault<TermHasher>>,
+    lists: Vec<Vec<u32>>,
+}
+
+impl std::fmt::Debug for TermMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TermMap")
+            .field("n_terms", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
 
 impl TermMap {
     /// Adds an event to a term; ordinals ascend. A second time the same changes nothing.
     pub(crate) fn push(&mut self, term: Term, ordinal: u32) {
-        self.0
-            .entry(term)
-            .and_modify(|posting| posting.push(ordinal))
-            .or_insert(Posting::One(ordinal));
+        match self.slots.entry(Halves::of(term)) {
+            Entry::Vacant(slot) => {
+                slot.insert(ordinal);
+            }
+            Entry::Occupied(mut slot) => {
+                let value = *slot.get();
+                let list = self.lists.get_mut((value & !LIST_BIT) as usize);
+                match list.filter(|_| value & LIST_BIT != 0) {
+                    Some(list) if list.last() == Some(&ordinal) => {}
+                    Some(list) => list.push(ordinal),
+                    None if value == ordinal => {}
+                    None => {
+                        // There are fewer lists than ordinals, which leave the bit free.
+                        let number = u32::try_from(self.lists.len()).unwrap_or(u32::MAX);
+                        slot.insert(number | LIST_BIT);
+                        self.lists.push(vec![value, ordinal]);
+                    }
+                }
+            }
+        }
     }
 
     /// Returns how much memory the table takes, about; without the ordinals of frequent terms.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.0.allocation_size()
+        self.slots.allocation_size() + self.lists.capacity() * size_of::<Vec<u32>>()
     }
 
     /// Returns the ordinals of the events with a term.
     pub(crate) fn posting(&self, term: Term) -> &[u32] {
-        self.0.get(&term).map(Posting::as_slice).unwrap_or_default()
+        let value = self.slots.get(&Halves::of(term));
+        value.map(|value| self.ordinals(value)).unwrap_or_default()
+    }
+
+    fn ordinals<'a>(&'a self, value: &'a u32) -> &'a [u32] {
+        if value & LIST_BIT == 0 {
+            return std::slice::from_ref(value);
+        }
+        let list = self.lists.get((value & !LIST_BIT) as usize);
+        list.map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Returns the ordinals of the events with a term, within a range.
@@ -91,9 +127,9 @@ impl TermMap {
     /// Returns all terms with their ordinals, by term.
     pub(crate) fn sorted(&self) -> Vec<(Term, &[u32])> {
         let mut terms: Vec<_> = self
-            .0
+            .slots
             .iter()
-            .map(|(term, posting)| (*term, posting.as_slice()))
+            .map(|(halves, value)| (halves.term(), self.ordinals(value)))
             .collect();
         terms.sort_unstable_by_key(|(term, _)| *term);
         terms

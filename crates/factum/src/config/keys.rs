@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::load::{ConfigError, Raw};
-use crate::config::value::{Bytes, Count, List, LogFormat, LogLevel, Micros, Millis, Setting};
+use crate::config::value::{Bytes, Count, LeftOutList, List, LogFormat, LogLevel, Micros, Millis, Setting};
 
 /// What is known of one key.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +136,10 @@ keys! {
     /// Whether payloads and metadata are indexed. Without it a filter that asks for them looks at
     /// every event.
     store_index_documents: bool = "store.index_documents", "true", "";
+    /// What of payloads is not indexed, as event types or pattern, colon, path, separated by commas:
+    /// `note.*:$.body`. A filter that asks for it, or for words, looks at every event of which it
+    /// was left out.
+    store_index_left_out: LeftOutList = "store.index_left_out", "", "";
     /// How many events have the terms of their documents in a hash table before these are packed.
     store_index_run_events: Count = "store.index_run_events", "16384", "events";
     /// Whether the logs of old segments are compressed in the background. Whatever is compressed stays

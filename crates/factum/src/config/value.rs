@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use factum_query::LeftOut;
+
 /// A kind of value. Every source of configuration gives text; this reads it.
 pub(crate) trait Setting: Sized {
     /// What the value must be, in words.
@@ -150,6 +152,26 @@ impl Setting for List {
             .map(str::trim)
             .filter(|item| !item.is_empty());
         Some(Self(items.map(str::to_owned).collect()))
+    }
+}
+
+/// What is left out of the index of payloads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeftOutList(pub(crate) Vec<LeftOut>);
+
+/// The most rules that leave something out.
+const LEFT_OUT_MAX: usize = 64;
+
+impl Setting for LeftOutList {
+    const KIND: &'static str = "at most 64 rules such as note.*:$.body";
+
+    fn read(text: &str) -> Option<Self> {
+        let List(rules) = List::read(text)?;
+        let rules: Vec<_> = rules
+            .iter()
+            .map(|rule| rule.parse().ok())
+            .collect::<Option<_>>()?;
+        (rules.len() <= LEFT_OUT_MAX).then_some(Self(rules))
     }
 }
 

@@ -40,6 +40,7 @@ fn options(config: &Config) -> Options {
         versions_max: config.store_versions_max.0,
         reserve_bytes: config.store_reserve_bytes.0,
         index_documents: config.store_index_documents,
+        index_left_out: config.store_index_left_out.0.clone(),
         cold_after_segments: config
             .store_cold
             .then_some(config.store_cold_after_segments.0),
