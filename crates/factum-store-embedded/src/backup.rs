@@ -12,6 +12,7 @@ use crate::disk::{Disk, DiskFile, LockError, OsDisk, read_range};
 use crate::manifest::{MANIFEST, MANIFEST_BYTES_MAX, MANIFEST_NEW, Manifest};
 use crate::open::{OpenError, RESTORING, read};
 use crate::options::{Options, random_bytes};
+use crate::state::{self, STATE_DB};
 use crate::store::{LOCK, holder};
 
 /// The name of the list of files, which is written last.
@@ -31,17 +32,40 @@ pub(crate) struct Snapshot {
     pub(crate) head: Option<Position>,
 }
 
-/// Copies a snapshot into a directory that is new or empty.
+/// Where a backup is made.
+pub(crate) struct BackupTarget {
+    path: PathBuf,
+    disk: OsDisk,
+    has_state: bool,
+}
+
+impl BackupTarget {
+    /// Takes a directory that is new or empty.
+    pub(crate) fn new(path: &Path) -> Result<Self, MaintenanceError> {
+        Ok(Self {
+            path: path.to_owned(),
+            disk: empty_directory(path)?,
+            has_state: false,
+        })
+    }
+
+    /// Copies the bookkeeping of a data directory, if it has any.
+    pub(crate) fn add_state(&mut self, directory: &Path) -> io::Result<()> {
+        self.has_state = state::copy_to(directory, &self.path)?;
+        Ok(())
+    }
+}
+
+/// Copies a snapshot.
 pub(crate) fn backup(
     source: &dyn Disk,
     snapshot: Snapshot,
-    target: &Path,
+    target: &BackupTarget,
     clock: &dyn Clock,
 ) -> Result<BackupReport, MaintenanceError> {
-    let disk = empty_directory(target)?;
-    let (n_files, n_bytes, head) = backup_to(source, snapshot, &disk, clock)?;
+    let (n_files, n_bytes, head) = backup_to(source, snapshot, target, clock)?;
     Ok(BackupReport {
-        path: target.to_owned(),
+        path: target.path.clone(),
         head,
         n_files,
         n_bytes,
@@ -54,9 +78,10 @@ type Copied = (u64, u64, Option<Position>);
 fn backup_to(
     source: &dyn Disk,
     mut snapshot: Snapshot,
-    disk: &dyn Disk,
+    target: &BackupTarget,
     clock: &dyn Clock,
 ) -> io::Result<Copied> {
+    let disk: &dyn Disk = &target.disk;
     let mut copy = Copy {
         source,
         target: disk,
@@ -83,6 +108,9 @@ fn backup_to(
             }
             copied => copied?,
         }
+    }
+    if target.has_state {
+        copy.hash(STATE_DB)?;
     }
     snapshot.manifest.store(disk)?;
     let manifest = disk.open(MANIFEST)?;
@@ -144,6 +172,19 @@ impl Copy<'_> {
             target.write_at(chunk, at)
         })?;
         target.sync_data()?;
+        self.list(name, length, hash.finish().as_ref());
+        Ok(())
+    }
+
+    /// Lists a file that was copied already.
+    fn hash(&mut self, name: &str) -> io::Result<()> {
+        let file = self.target.open(name)?;
+        let length = file.length()?;
+        let mut hash = digest::Context::new(&digest::SHA256);
+        copy_chunks(&*file, length, |chunk, _| {
+            hash.update(chunk);
+            Ok(())
+        })?;
         self.list(name, length, hash.finish().as_ref());
         Ok(())
     }
@@ -235,7 +276,7 @@ pub fn restore(source: &Path, target: &Path) -> Result<BackupReport, RestoreErro
         }
     }
     let to: Arc<dyn Disk> = Arc::new(to);
-    let report = restore_disk(&from, &to)?;
+    let report = restore_files(&from, &to, || state::renumber(target))?;
     let path = target.to_owned();
     Ok(BackupReport { path, ..report })
 }
@@ -247,6 +288,15 @@ pub fn restore(source: &Path, target: &Path) -> Result<BackupReport, RestoreErro
 pub fn restore_disk(
     source: &dyn Disk,
     target: &Arc<dyn Disk>,
+) -> Result<BackupReport, RestoreError> {
+    restore_files(source, target, || Ok(()))
+}
+
+/// Restores a backup; `finish` is what is to be done before the manifest makes it a store.
+fn restore_files(
+    source: &dyn Disk,
+    target: &Arc<dyn Disk>,
+    finish: impl FnOnce() -> io::Result<()>,
 ) -> Result<BackupReport, RestoreError> {
     let files = read_list(source)?;
     let manifest = read_manifest(source, &files)?;
@@ -269,6 +319,7 @@ pub fn restore_disk(
     let old = manifest.lineage.current;
     manifest.lineage.earlier.push((old, head));
     manifest.lineage.current = LineageId(u64::from_le_bytes(random_bytes()));
+    finish()?;
     manifest.store(&**target).map_err(io::Error::from)?;
     // The store is there. If this name comes back, the next start removes it.
     target.remove(RESTORING)?;
@@ -293,7 +344,9 @@ fn left_over(disk: &dyn Disk, files: &[Listed]) -> Result<Vec<String>, RestoreEr
     let is_store = names.iter().any(|name| name == MANIFEST);
     let own = |name: &String| {
         let of_manifest = name == RESTORING || name == MANIFEST_NEW;
-        of_manifest || files.iter().any(|file| file.name == *name)
+        // SQLite keeps files beside its own while it writes.
+        let of_state = name.starts_with(STATE_DB);
+        of_manifest || of_state || files.iter().any(|file| file.name == *name)
     };
     if is_store || !(names.is_empty() || interrupted && names.iter().all(own)) {
         return Err(MaintenanceError::TargetNotEmpty.into());

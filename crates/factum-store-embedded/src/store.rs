@@ -18,7 +18,7 @@ use factum_store::{
 use tokio::sync::oneshot;
 
 use crate::background::{Background, Task};
-use crate::backup::{Snapshot, backup};
+use crate::backup::{BackupTarget, Snapshot, backup};
 use crate::cold;
 use crate::counters::{Counters, add};
 use crate::disk::cold::ColdDisk;
@@ -29,6 +29,7 @@ use crate::log::Log;
 use crate::open::{OpenError, Opened, open, submit};
 use crate::options::Options;
 use crate::queue::{Pending, Prepared, Queue};
+use crate::state;
 use crate::term::TermFields;
 use crate::verify::verify;
 use crate::versions::Versions;
@@ -357,10 +358,26 @@ impl Shared {
             let segment = segments.iter().find(|segment| segment.entry.base == base);
             Some(segment.map_or(SEGMENT_HEADER_BYTES as u64, |segment| segment.end()))
         };
-        verify(&*self.disk, &end_of)
+        let mut report = verify(&*self.disk, &end_of)?;
+        if let Some(directory) = self.directory() {
+            state::verify(directory, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    /// Returns the directory in which the bookkeeping stands; a simulated disk has none.
+    fn directory(&self) -> Option<&Path> {
+        let of_system = self.options.disk.is_none();
+        of_system.then_some(self.options.directory.as_path())
     }
 
     fn backup(&self, target: &Path) -> Result<BackupReport, MaintenanceError> {
+        // The bookkeeping is copied first, so that no checkpoint in it is ahead of the log in the
+        // same backup: what it does not know of yet is done again, and nothing is left out.
+        let mut target = BackupTarget::new(target)?;
+        if let Some(directory) = self.directory() {
+            target.add_state(directory)?;
+        }
         // In this order: the segments that the manifest then names hold all events up to the
         // head, and where the last of them ends is read last.
         let head = self.log.head();
@@ -381,7 +398,7 @@ impl Shared {
             end,
             head,
         };
-        backup(&*self.disk, snapshot, target, &*self.options.clock)
+        backup(&*self.disk, snapshot, &target, &*self.options.clock)
     }
 }
 
@@ -414,7 +431,9 @@ async fn off_the_runtime<T: Send + 'static>(
 /// When a file cannot be read; damage is a finding in the report.
 pub fn verify_directory(directory: &Path) -> std::io::Result<VerifyReport> {
     let disk = Arc::new(OsDisk::open_read_only(directory)?);
-    verify(&ColdDisk::new(disk), &|_| None)
+    let mut report = verify(&ColdDisk::new(disk), &|_| None)?;
+    state::verify(directory, &mut report)?;
+    Ok(report)
 }
 
 /// Tells whether a filter looks into documents, which may take long for one event.

@@ -22,6 +22,7 @@ pub mod linearizability;
 pub mod postgres;
 pub mod queries;
 mod random;
+pub mod state;
 
 pub use crate::disk::{Fault, SimDisk};
 pub use crate::random::Random;

@@ -1,0 +1,276 @@
+//! What becomes of `state.db`: damage, foreign files, full disks, backups, and processes that are
+//! killed.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use factum_model::ErrorCode;
+use factum_store::conformance::Setting;
+use factum_store::conformance::fixtures::{append, event};
+use factum_store::conformance::state::fixtures::{all, apply, id, lease, put, record};
+use factum_store::{
+    Batch, Change, EventStore, Precondition, Put, RecordScan, StateStore, WriteState,
+};
+use factum_store_embedded::{
+    EmbeddedStateStore, EmbeddedStore, Options, StateOpenError, StateOptions, restore,
+    verify_directory,
+};
+
+use crate::state::options;
+
+const FILE: &str = "state.db";
+
+fn open(directory: &Path) -> Arc<dyn StateStore> {
+    let clock = Setting::new().clock;
+    Arc::new(EmbeddedStateStore::open(options(directory, &clock)).unwrap())
+}
+
+fn refused(directory: &Path) -> StateOpenError {
+    EmbeddedStateStore::open(StateOptions::at(directory)).unwrap_err()
+}
+
+async fn fill(directory: &Path) {
+    let store = open(directory);
+    for key in 0..200 {
+        put(&store, &format!("k/{key}"), Put::new(vec![7; 1000])).await;
+    }
+    store.close().await;
+}
+
+/// Damage is found when the file is opened, wherever it is, and names the file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_file_is_not_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(directory.path()).await;
+    let path = directory.path().join(FILE);
+    let whole = std::fs::read(&path).unwrap();
+    // The head of each page says how it is built.
+    for page in [0, 1, 2, 5, 20] {
+        let mut bytes = whole.clone();
+        bytes[page * 4096..][..100].fill(0xa5);
+        std::fs::write(&path, bytes).unwrap();
+        let error = refused(directory.path());
+        assert_eq!(error.code(), ErrorCode::Corrupt, "page {page}: {error}");
+        assert!(error.to_string().starts_with("state.db is damaged: "));
+    }
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(refused(directory.path()).code(), ErrorCode::Corrupt);
+    std::fs::write(&path, whole).unwrap();
+    let store = open(directory.path());
+    assert_eq!(record(&store, "k/199").await.body, [7; 1000]);
+}
+
+/// A database of another program, and one of a later release, stay as they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn foreign_and_newer_files_are_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(directory.path()).await;
+    let path = directory.path().join(FILE);
+    let whole = std::fs::read(&path).unwrap();
+    // The places of user_version and application_id in the header of an SQLite file.
+    for (place, text) in [
+        (
+            60..64,
+            "state.db has schema 4294967, this release knows up to 1",
+        ),
+        (
+            68..72,
+            "state.db belongs to another program (application id 0x418937)",
+        ),
+    ] {
+        let mut bytes = whole.clone();
+        bytes[place].copy_from_slice(&4_294_967_u32.to_be_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        let error = refused(directory.path());
+        assert_eq!(error.to_string(), text);
+        assert_eq!(error.code(), ErrorCode::StoreFailed);
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+}
+
+/// A change for which there is no space is refused as a whole, and the store goes on when there
+/// is space again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_store_refuses_and_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let small = StateOptions {
+        file_bytes_max: 1 << 20,
+        ..StateOptions::at(directory.path())
+    };
+    let store: Arc<dyn StateStore> = Arc::new(EmbeddedStateStore::open(small).unwrap());
+    let large = |key: usize| {
+        let new = Put::new(vec![1; 100_000]);
+        Change::put(id(&format!("k/{key:02}")), Precondition::Any, new)
+    };
+    let mut n_taken = 0;
+    let error = loop {
+        match store.apply(Batch::of(vec![large(n_taken)])).await {
+            Ok(_) => n_taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code(), ErrorCode::StorageFull);
+    assert_eq!(store.health().writes, WriteState::Full);
+    // Of a batch that begins with a small change nothing is kept either.
+    let batch = vec![
+        Change::put(id("k/small"), Precondition::Any, Put::new(*b"s")),
+        large(50),
+    ];
+    let error = store.apply(Batch::of(batch)).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::StorageFull);
+    let kind = || id("k/0").kind;
+    let kept = all(&store, RecordScan::all(kind())).await;
+    assert_eq!(kept.len(), n_taken);
+    assert!(kept.iter().all(|record| record.body == [1; 100_000]));
+    for key in 0..3 {
+        let gone = Change::delete(id(&format!("k/{key:02}")), Precondition::Any);
+        apply(&store, vec![gone]).await;
+    }
+    assert_eq!(store.health().writes, WriteState::Open);
+    apply(&store, vec![large(60)]).await;
+}
+
+/// A backup that is made while both stores work holds no bookkeeping that is ahead of its log,
+/// restores with it, and gives no number again that was given after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backup_holds_the_bookkeeping_and_restores_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let store = EmbeddedStore::open(Options::at(&data)).unwrap();
+    let log: Arc<dyn EventStore> = Arc::new(store);
+    let state = open(&data);
+    let worker = async {
+        // A worker that writes down how far it is, after it has seen it.
+        for _ in 0..300 {
+            let receipt = append(&log, vec![event("a.b", "t/1")]).await;
+            let position = receipt.events[0].position.to_string();
+            put(&state, "checkpoint/c", Put::new(position)).await;
+        }
+    };
+    let target = |number: usize| directory.path().join(format!("backup-{number}"));
+    let backups = async {
+        for number in 0..5 {
+            let maintenance = log.maintenance().unwrap();
+            maintenance.backup(&target(number)).await.unwrap();
+        }
+    };
+    tokio::join!(worker, backups);
+    put(&state, "checkpoint/last", Put::new(*b"")).await;
+    let maintenance = log.maintenance().unwrap();
+    maintenance.backup(&target(5)).await.unwrap();
+    let given = put(&state, "k/after", Put::new(*b"")).await;
+    let epoch = lease(&state, "l", "me").await.epoch;
+    for number in 0..=5 {
+        let restored = directory.path().join(format!("restored-{number}"));
+        let report = restore(&target(number), &restored).unwrap();
+        let head = report.head.map_or(0, factum_model::Position::get);
+        assert!(verify_directory(&restored).unwrap().findings.is_empty());
+        let state = open(&restored);
+        if let Some(checkpoint) = state.record(id("checkpoint/c")).await.unwrap() {
+            let position: u64 = String::from_utf8(checkpoint.body).unwrap().parse().unwrap();
+            assert!(position <= head, "{position} {head}");
+        }
+        assert!(put(&state, "k/new", Put::new(*b"")).await.get() > given.get());
+        assert!(lease(&state, "l", "other").await.epoch > epoch);
+    }
+    let last = open(&directory.path().join("restored-5"));
+    assert_eq!(record(&last, "checkpoint/c").await.body, b"300");
+}
+
+/// A verification of the directory reads the bookkeeping too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verification_finds_damage_in_the_bookkeeping() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = EmbeddedStore::open(Options::at(directory.path())).unwrap();
+    let n_files = || verify_directory(directory.path()).unwrap().n_files;
+    let without = n_files();
+    fill(directory.path()).await;
+    assert_eq!(n_files(), without + 1);
+    let state = open(directory.path());
+    put(&state, "k/more", Put::new(*b"")).await;
+    let report = log.maintenance().unwrap().verify().await.unwrap();
+    assert_eq!(report.findings, []);
+    state.close().await;
+    log.close().await;
+    let path = directory.path().join(FILE);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[5 * 4096..][..100].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    let report = verify_directory(directory.path()).unwrap();
+    assert!(!report.findings.is_empty());
+    assert!(report.findings.iter().all(|finding| finding.file == FILE));
+}
+
+const CHILD: &str = "FACTUM_STATE_CHILD";
+
+/// Writes counters, each batch to both records, and says so when it is durable.
+async fn write_until(n_batches: u64, directory: &Path) {
+    let store = open(directory);
+    let mut number = match store.record(id("k/a")).await.unwrap() {
+        None => 0,
+        Some(last) => String::from_utf8(last.body).unwrap().parse().unwrap(),
+    };
+    for _ in 0..n_batches {
+        number += 1;
+        let body = || Put::new(u64::to_string(&number));
+        let write = |of| Change::put(id(of), Precondition::Any, body());
+        let new = Change::put(id(&format!("n/{number:020}")), Precondition::Absent, body());
+        apply(&store, vec![write("k/a"), new, write("k/b")]).await;
+        println!("durable {number}");
+    }
+}
+
+/// What a process acknowledged is there after it was killed, and no batch is there in part.
+///
+/// In the processes that are killed this test is the one that writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_process_loses_nothing_that_it_acknowledged() {
+    if let Some(directory) = std::env::var_os(CHILD) {
+        write_until(u64::MAX, Path::new(&directory)).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut least = 0;
+    for round in 0..8 {
+        let name = "state_file::killed_process_loses_nothing_that_it_acknowledged";
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what is killed has to be a process"
+        )]
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let acknowledged = |line: Option<std::io::Result<String>>| {
+            let line = line?.unwrap();
+            let number = line.split_once("durable ")?.1;
+            number.parse::<u64>().ok()
+        };
+        let mut n_seen = 0;
+        while n_seen < 20 + 13 * round {
+            if let Some(number) = acknowledged(lines.next()) {
+                n_seen += 1;
+                least = number;
+            }
+        }
+        child.kill().unwrap();
+        // What it had said before it died counts too.
+        for line in lines {
+            least = acknowledged(Some(line)).unwrap_or(least);
+        }
+        child.wait().unwrap();
+        let store = open(directory.path());
+        let a = record(&store, "k/a").await;
+        let b = record(&store, "k/b").await;
+        assert_eq!((&a.body, a.version), (&b.body, b.version));
+        let last: u64 = String::from_utf8(a.body).unwrap().parse().unwrap();
+        assert!(last == least || last == least + 1, "{last} {least}");
+        let all = all(&store, RecordScan::all("n".parse().unwrap())).await;
+        assert_eq!(all.len() as u64, last);
+        store.close().await;
+    }
+}
