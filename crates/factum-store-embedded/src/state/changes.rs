@@ -12,7 +12,7 @@ use super::writer::{Halt, Work};
 /// What a precondition is about.
 struct Present {
     version: RecordVersion,
-    has_claim: bool,
+    is_claimed: bool,
 }
 
 pub(super) fn apply(work: &mut Work<'_>, batch: &Batch) -> Result<Applied, Halt> {
@@ -51,20 +51,21 @@ fn check_fences(work: &Work<'_>, fences: &[Fence]) -> Result<(), Halt> {
 }
 
 fn check(work: &Work<'_>, index: usize, change: &Change) -> Result<(), Halt> {
-    let sql = "SELECT version, claim_until IS NOT NULL FROM record WHERE kind = ?1 AND key = ?2";
+    let sql = "SELECT version, coalesce(claim_until > ?3, FALSE) FROM record
+        WHERE kind = ?1 AND key = ?2";
     let mut statement = work.connection.prepare_cached(sql)?;
     let (kind, key) = (change.id.kind.as_str(), change.id.key.as_str());
     let present = statement
-        .query_row([kind, key], |row| {
+        .query_row(params![kind, key, work.now.as_micros()], |row| {
             Ok(Present {
                 version: RecordVersion::new(row.get(0)?),
-                has_claim: row.get(1)?,
+                is_claimed: row.get(1)?,
             })
         })
         .optional()?;
     let actual = present.as_ref().map(|present| present.version);
-    let has_claim = present.is_some_and(|present| present.has_claim);
-    let lacks_claim = matches!(change.action, Action::Extend(_)) && !has_claim;
+    let is_claimed = present.is_some_and(|present| present.is_claimed);
+    let lacks_claim = matches!(change.action, Action::Extend(_)) && !is_claimed;
     if lacks_claim || !change.precondition.is_met(actual) {
         let id = change.id.clone();
         return Err(StateError::Conflict { index, id, actual }.into());

@@ -90,7 +90,8 @@ pub enum Action {
     /// It is deleted, if it is there.
     Delete,
     /// The claim on it ends this long from now, by the store's clock. The record keeps its
-    /// version. Without a claim, held or run out, it is a conflict.
+    /// version. Without a claim whose time is not up it is a conflict: others of the group may
+    /// have been claimed since.
     Extend(Duration),
     /// Nothing: only the precondition counts.
     Check,

@@ -106,8 +106,8 @@ impl State {
         for (index, change) in batch.changes.iter().enumerate() {
             let present = self.records.get(&change.id);
             let actual = present.map(|stored| stored.version);
-            let has_claim = present.is_some_and(|stored| stored.claim.is_some());
-            let lacks_claim = matches!(change.action, Action::Extend(_)) && !has_claim;
+            let is_claimed = present.is_some_and(|stored| stored.is_claimed(self.now));
+            let lacks_claim = matches!(change.action, Action::Extend(_)) && !is_claimed;
             if lacks_claim || !change.precondition.is_met(actual) {
                 let id = change.id.clone();
                 return Err(StateError::Conflict { index, id, actual });

@@ -91,7 +91,8 @@ pub trait StateStore: Send + Sync + fmt::Debug + 'static {
     /// `page_bytes_max`, or when others were claiming at the same moment.
     ///
     /// A claim ends when its record is written or deleted, or when somebody else claims the record
-    /// once the time is up. Until then the worker may complete it, even late.
+    /// once the time is up. Until then the worker may complete it, even late; it may extend the
+    /// claim only in time.
     ///
     /// Takes time in proportion to the records that are due, also those whose group makes them
     /// wait, up to the last one that is claimed.
