@@ -42,8 +42,13 @@ fn a_killed_server_keeps_every_promise() {
     let knowledge = Shared::default();
     let numbers = AtomicU64::new(1);
     let rounds = rounds();
-    // Small segments, so that kills meet the change of segments and the writing of indexes too.
+    // Small segments, so that kills meet the change of segments, the writing of indexes and the
+    // compression of logs too.
     let small = [
+        "--store-cold",
+        "true",
+        "--store-cold-after-segments",
+        "1",
         "--store-segment-bytes-max",
         "524288",
         "--store-index-run-events",
