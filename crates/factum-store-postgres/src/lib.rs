@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod count;
 mod counters;
 mod decide;
 mod error;
@@ -31,7 +32,6 @@ mod read_stream;
 mod schema;
 mod send;
 mod shared;
-mod statements;
 mod store;
 mod values;
 mod writer;

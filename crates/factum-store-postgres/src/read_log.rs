@@ -16,8 +16,10 @@ use crate::pushdown::{Condition, condition};
 use crate::shared::Shared;
 use crate::values::{EVENT_COLUMNS, bigint, event, position, position_bigint};
 
+/// How many parameters a window has besides those of the condition.
+const N_PARAMETERS: usize = 7;
 /// How many positions are looked at by one statement, at first; a server that is quick gets more.
-const WINDOW_EVENTS: i64 = 100_000;
+pub(crate) const WINDOW_EVENTS: i64 = 100_000;
 /// A statement that took less than this may look at more the next time.
 const QUICK: Duration = Duration::from_millis(200);
 /// How many events one statement returns at most, and at least.
@@ -62,7 +64,7 @@ impl Shared {
             return Ok(page.finish(read.after));
         }
         let deadline = page.started + read.time_max.saturating_add(self.options.read_timeout);
-        let condition = self.condition(&read.filter, read.visibility);
+        let condition = self.condition(&read.filter, read.visibility, N_PARAMETERS);
         match read.direction {
             Direction::Forwards => self.forwards(page, &condition, deadline).await,
             Direction::Backwards => {
@@ -157,7 +159,7 @@ impl Shared {
         examine_max: usize,
         deadline: Instant,
     ) -> Result<Result<Option<RecordedEvent>, TooMany>, Failure> {
-        let condition = self.condition(filter, Visibility::Everything);
+        let condition = self.condition(filter, Visibility::Everything, N_PARAMETERS);
         let (mut first, mut window, mut examined) = (first, WINDOW_EVENTS, 0);
         while first <= last {
             let range = Window {
@@ -194,12 +196,15 @@ impl Shared {
     }
 
     /// Says in SQL what can be said of a filter and of what the reader may see.
-    pub(crate) fn condition(&self, filter: &Filter, visibility: Visibility) -> Condition {
-        condition(
-            &visible(narrowing(filter), visibility),
-            &self.statements.schema,
-            8,
-        )
+    /// Its parameters come behind so many others.
+    pub(crate) fn condition(
+        &self,
+        filter: &Filter,
+        visibility: Visibility,
+        n_before: usize,
+    ) -> Condition {
+        let narrowing = visible(narrowing(filter), visibility);
+        condition(&narrowing, &self.statements.schema, n_before + 1)
     }
 
     /// Reads the events of a window that the server cannot tell not to match.
@@ -305,7 +310,8 @@ fn visible(filter: Narrowing, visibility: Visibility) -> Narrowing {
     }
 }
 
-fn next_window(window: i64, asked: Instant) -> i64 {
+/// Returns how many positions to look at after a window.
+pub(crate) fn next_window(window: i64, asked: Instant) -> i64 {
     if asked.elapsed() < QUICK {
         window.saturating_mul(8)
     } else {

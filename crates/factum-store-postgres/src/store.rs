@@ -7,9 +7,9 @@ use factum_model::{
     encoded_bytes,
 };
 use factum_store::{
-    AppendError, AppendReceipt, AppendRequest, BoxFuture, Capability, EventStore, HeadWatch,
-    Lineage, LineageId, LogPage, LogRead, ReadError, StoreHealth, StoreId, StoreMetrics,
-    StreamInfo, StreamPage, StreamRead, WriteState,
+    AppendError, AppendReceipt, AppendRequest, BoxFuture, Capability, CountRead, Counts,
+    EventStore, HeadWatch, Lineage, LineageId, LogPage, LogRead, ReadError, StoreHealth, StoreId,
+    StoreMetrics, StreamInfo, StreamPage, StreamRead, WriteState,
 };
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
@@ -209,6 +209,10 @@ impl EventStore for PostgresStore {
 
     fn read_log(&self, request: LogRead) -> BoxFuture<'_, Result<LogPage, ReadError>> {
         Box::pin(async move { Ok(self.shared.read_log(&request).await?) })
+    }
+
+    fn count(&self, request: CountRead) -> BoxFuture<'_, Result<Counts, ReadError>> {
+        Box::pin(async move { Ok(self.shared.count(&request).await?) })
     }
 
     fn read_stream(&self, request: StreamRead) -> BoxFuture<'_, Result<StreamPage, ReadError>> {

@@ -2,4 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod conformance;
+mod differential;
+mod nodes;
 mod opened;
+mod queries;
+mod upkeep;
