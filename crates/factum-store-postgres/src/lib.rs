@@ -32,6 +32,7 @@ mod read_stream;
 mod schema;
 mod send;
 mod shared;
+mod statements;
 mod store;
 mod values;
 mod writer;
