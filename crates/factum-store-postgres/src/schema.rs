@@ -17,10 +17,11 @@ const STEPS: &[(i32, &str, &str)] = &[
         "functions",
         include_str!("../migrations/0002_functions.sql"),
     ),
+    (3, "state", include_str!("../migrations/0003_state.sql")),
 ];
 
 /// The version of the schema that this program works with.
-pub(crate) const VERSION: i32 = 2;
+pub(crate) const VERSION: i32 = 3;
 /// The oldest PostgreSQL that it works with, as `server_version_num` has it.
 const SERVER_MIN: i32 = 140_000;
 /// How many leaves a new log has.
@@ -204,7 +205,8 @@ impl Setup {
                  NULL; -- made for another database meanwhile\nEND $$;\n\
                  GRANT USAGE ON SCHEMA {schema} TO {role};\n\
                  GRANT SELECT ON {schema}.migrations, {schema}.logs, {schema}.lineages, {schema}.leaves, \
-                 {schema}.streams, {schema}.events, {schema}.event_ids TO {role};\n\
+                 {schema}.streams, {schema}.events, {schema}.event_ids, \
+                 {schema}.state_records, {schema}.state_leases TO {role};\n\
                  GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {role};\n"
             );
             sql += &grants;

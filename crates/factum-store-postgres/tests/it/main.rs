@@ -6,4 +6,5 @@ mod differential;
 mod nodes;
 mod opened;
 mod queries;
+mod state;
 mod upkeep;
