@@ -179,6 +179,45 @@ async fn backup_holds_the_bookkeeping_and_restores_it() {
     assert_eq!(record(&last, "checkpoint/c").await.body, b"300");
 }
 
+/// A store that is open for reading only backs up the bookkeeping too, also what a process that was
+/// killed left in the write-ahead log, and changes no file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backup_without_a_server_takes_in_the_write_ahead_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let log = EmbeddedStore::open(Options::at(&data)).unwrap();
+    let state = open(&data);
+    put(&state, "k/a", Put::new(*b"1")).await;
+    // What the files are like at this moment is what a killed process leaves.
+    let copy = directory.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    let files = ["MANIFEST", FILE, "state.db-wal"].map(str::to_owned);
+    let names = std::fs::read_dir(&data).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    for name in names.filter(|name| name.starts_with("seg-") || files.contains(name)) {
+        std::fs::copy(data.join(&name), copy.join(&name)).unwrap();
+    }
+    drop((log, state));
+    assert!(std::fs::metadata(copy.join("state.db-wal")).unwrap().len() > 0);
+    let before = std::fs::read(copy.join(FILE)).unwrap();
+    let read_only = Options {
+        read_only: true,
+        ..Options::at(&copy)
+    };
+    let log = EmbeddedStore::open(read_only).unwrap();
+    let target = directory.path().join("backup");
+    log.maintenance().unwrap().backup(&target).await.unwrap();
+    assert_eq!(
+        log.maintenance().unwrap().verify().await.unwrap().findings,
+        []
+    );
+    assert_eq!(std::fs::read(copy.join(FILE)).unwrap(), before);
+    let restored = directory.path().join("restored");
+    restore(&target, &restored).unwrap();
+    assert_eq!(record(&open(&restored), "k/a").await.body, b"1");
+    assert_eq!(record(&open(&copy), "k/a").await.body, b"1");
+}
+
 /// A verification of the directory reads the bookkeeping too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn verification_finds_damage_in_the_bookkeeping() {
