@@ -12,7 +12,7 @@ use factum_store::{
     AppendReceipt, AppendRequest, CountRead, Counts, Cursor, EventStore, LogPage, LogRead,
     Maintenance, StreamInfo, StreamPage, StreamRead, Visibility,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::check;
 use crate::error::EngineError;
@@ -27,6 +27,8 @@ pub struct EngineOptions {
     pub filter_limits: FilterLimits,
     /// How long one read may look for matches before it answers with what it has.
     pub read_time_max: Duration,
+    /// How many reads with a filter may be at work at once; others wait as long as one may take.
+    pub queries_max: usize,
     /// How long one count may take before it answers with what it has.
     pub count_time_max: Duration,
     /// How many counts may be at work at once; others wait as long as one may take.
@@ -43,6 +45,7 @@ impl Default for EngineOptions {
             limits: Limits::default(),
             filter_limits: FilterLimits::default(),
             read_time_max: Duration::from_secs(2),
+            queries_max: 32,
             count_time_max: Duration::from_secs(5),
             counts_max: 4,
             count_examined_max: 5_000_000,
@@ -59,6 +62,7 @@ impl Default for EngineOptions {
 pub struct Engine {
     store: Arc<dyn EventStore>,
     options: Arc<EngineOptions>,
+    queries: Arc<Semaphore>,
     counts: Arc<Semaphore>,
 }
 
@@ -68,6 +72,7 @@ impl Engine {
     pub fn new(store: Arc<dyn EventStore>, options: EngineOptions) -> Self {
         Self {
             store,
+            queries: Arc::new(Semaphore::new(options.queries_max)),
             counts: Arc::new(Semaphore::new(options.counts_max)),
             options: Arc::new(options),
         }
@@ -119,6 +124,15 @@ impl Engine {
     /// [`EngineError::Filter`] and [`EngineError::Read`].
     pub async fn read_log(&self, request: LogRead) -> Result<LogPage, EngineError> {
         request.filter.check(self.options.filter_limits)?;
+        // A filter may have a read look at many events; what is read otherwise is what is asked for.
+        let room = (!request.filter.is_empty()).then_some(&*self.queries);
+        let _room = match room {
+            Some(room) => Some(
+                self.room(room, ("queries", self.options.queries_max))
+                    .await?,
+            ),
+            None => None,
+        };
         let deadline = tokio::time::Instant::now() + self.options.read_time_max;
         let request = LogRead {
             time_max: request.time_max.min(self.options.read_time_max),
@@ -185,18 +199,28 @@ impl Engine {
         self.check_filter(&request.filter)?;
         // A count may keep a core busy for as long as it is given; many at once would leave none
         // for appends.
-        let room = tokio::time::timeout(self.options.count_time_max, self.counts.acquire()).await;
-        let Ok(Ok(_room)) = room else {
-            return Err(EngineError::Busy {
-                limit: self.options.counts_max,
-            });
-        };
+        let _room = self
+            .room(&self.counts, ("counts", self.options.counts_max))
+            .await?;
         let request = CountRead {
             time_max: request.time_max.min(self.options.count_time_max),
             examine_max: request.examine_max.min(self.options.count_examined_max),
             ..request
         };
         Ok(self.store.count(request).await?)
+    }
+
+    /// Waits for room among what is at work, as long as one of it may take.
+    async fn room<'a>(
+        &self,
+        room: &'a Semaphore,
+        (what, limit): (&'static str, usize),
+    ) -> Result<SemaphorePermit<'a>, EngineError> {
+        let patience = self.options.read_time_max.max(self.options.count_time_max);
+        match tokio::time::timeout(patience, room.acquire()).await {
+            Ok(Ok(room)) => Ok(room),
+            Ok(Err(_)) | Err(_) => Err(EngineError::Busy { what, limit }),
+        }
     }
 
     /// Reads a page of one stream; empty where the reader may not see the stream.

@@ -65,9 +65,11 @@ pub enum EngineError {
         /// The stream.
         stream: StreamId,
     },
-    /// So many counts are at work that this one found no room within its time.
-    #[error("{limit} counts are at work already")]
+    /// So many are at work that this one found no room within its time.
+    #[error("{limit} {what} are at work already")]
     Busy {
+        /// Of what: counts, queries.
+        what: &'static str,
         /// How many may be.
         limit: usize,
     },

@@ -69,19 +69,20 @@ fn main() -> Outcome<()> {
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(1_000_000);
     println!("{}", machine::line()?);
+    if arguments.iter().any(|argument| argument == "--growth") {
+        let sizes = [100_000, 1_000_000, 10_000_000];
+        let mut all = Vec::new();
+        for n_events in sizes {
+            all.push(run(n_events, only)?);
+        }
+        growth(&sizes, &all, only);
+    } else {
+        run(n_events, only)?;
+    }
+    // Last, because what it frees stays with the allocator for a while.
     if only != Only::Postgres {
         appending(n_events.min(APPEND_EVENTS))?;
     }
-    if !arguments.iter().any(|argument| argument == "--growth") {
-        run(n_events, only)?;
-        return Ok(());
-    }
-    let sizes = [100_000, 1_000_000, 10_000_000];
-    let mut all = Vec::new();
-    for n_events in sizes {
-        all.push(run(n_events, only)?);
-    }
-    growth(&sizes, &all, only);
     Ok(())
 }
 

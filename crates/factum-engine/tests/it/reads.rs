@@ -5,7 +5,7 @@ use std::sync::Arc;
 use factum_engine::{Engine, EngineError, EngineOptions};
 use factum_model::{ErrorCode, JsonObject, NewEvent, Position, StreamId};
 use factum_query::Filter;
-use factum_store::{AppendRequest, LogRead, MemoryStore, StreamRead, Visibility};
+use factum_store::{AppendRequest, CountRead, LogRead, MemoryStore, StreamRead, Visibility};
 
 fn event(event_type: &str, aggregate_type: &str, aggregate_id: &str) -> NewEvent {
     NewEvent::new(
@@ -111,4 +111,28 @@ async fn a_place_is_a_number_or_a_cursor() {
         let error = engine.resolve_after(wrong).unwrap_err();
         assert_eq!(error.code(), ErrorCode::InvalidCursor, "{wrong}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_room_a_filter_waits_and_is_then_refused_by_the_name_of_the_bound() {
+    let options = EngineOptions {
+        queries_max: 0,
+        counts_max: 0,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(Arc::new(MemoryStore::new()), options);
+    assert!(engine.read_log(LogRead::forwards()).await.is_ok());
+    let filter = Filter {
+        user_id: Some("ann".to_owned()),
+        ..Filter::default()
+    };
+    let read = LogRead {
+        filter: filter.clone(),
+        ..LogRead::forwards()
+    };
+    let refused = engine.read_log(read).await.unwrap_err();
+    assert_eq!(refused.to_string(), "0 queries are at work already");
+    assert!(refused.is_retryable());
+    let refused = engine.count(CountRead::all(filter)).await.unwrap_err();
+    assert_eq!(refused.to_string(), "0 counts are at work already");
 }

@@ -106,6 +106,9 @@ keys! {
     limits_filter_value_bytes_max: Bytes = "limits.filter_value_bytes_max", "4096", "bytes";
     /// How long one read may look for matches before it answers with what it has.
     limits_read_ms_max: Millis = "limits.read_ms_max", "2000", "ms";
+    /// How many reads with a filter may be at work at once; others wait, and are then answered
+    /// with 503.
+    limits_queries_max: Count = "limits.queries_max", "32", "reads";
     /// How long one count, or the total of a query, may take before it answers with what it has.
     limits_count_ms_max: Millis = "limits.count_ms_max", "5000", "ms";
     /// How many counts may be at work at once; others wait as long as one may take, and are then

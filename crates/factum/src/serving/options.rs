@@ -21,6 +21,7 @@ pub(crate) fn engine(config: &Config) -> EngineOptions {
         },
         filter_limits: filter(config),
         read_time_max: config.limits_read_ms_max.0,
+        queries_max: config.limits_queries_max.0,
         count_time_max: config.limits_count_ms_max.0,
         counts_max: config.limits_counts_max.0,
         count_examined_max: config.limits_count_examined_max.0 as u64,
