@@ -137,6 +137,17 @@ const fn words_of(code: ErrorCode) -> Words {
             ],
             "Look at the server's log and at the disk, then restart. Nothing that was acknowledged is lost by the restart.",
         ),
+        ErrorCode::Unavailable => words(
+            503,
+            "The database of the store cannot be reached, or has not answered in time. Nothing was done.",
+            &[
+                "PostgreSQL is stopped, starting, or failing over to another server",
+                "the network between this server and PostgreSQL is interrupted",
+                "PostgreSQL has no connection left, or a question took it too long",
+            ],
+            "Repeat the request as `Retry-After` says; the server connects again by itself. `factum_postgres_connections_lost_total` \
+             counts what was lost.",
+        ),
         ErrorCode::ReadOnly => words(
             403,
             "The store is open for reading only.",

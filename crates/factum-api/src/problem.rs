@@ -154,6 +154,7 @@ pub const fn status_of(code: ErrorCode) -> u16 {
         ErrorCode::OutcomeUnknown
         | ErrorCode::Overloaded
         | ErrorCode::StoreFailed
+        | ErrorCode::Unavailable
         | ErrorCode::ShuttingDown
         | ErrorCode::Locked => 503,
         ErrorCode::StorageFull => 507,
@@ -176,6 +177,7 @@ pub const fn title_of(code: ErrorCode) -> &'static str {
         ErrorCode::Overloaded => "The server is overloaded",
         ErrorCode::StorageFull => "The disk is full",
         ErrorCode::StoreFailed => "The store does not take writes",
+        ErrorCode::Unavailable => "The database does not answer",
         ErrorCode::ReadOnly => "The store is open for reading only",
         ErrorCode::ShuttingDown => "The server is shutting down",
         ErrorCode::Corrupt => "Stored data are damaged",

@@ -60,6 +60,8 @@ codes! {
     StorageFull = "storage_full", retryable true;
     /// A write or a sync failed; the store refuses writes until it is opened again.
     StoreFailed = "store_failed", retryable true;
+    /// The database of the store cannot be reached; nothing was done.
+    Unavailable = "unavailable", retryable true;
     /// The store is opened for reading only.
     ReadOnly = "read_only", retryable false;
     /// The store is being closed.

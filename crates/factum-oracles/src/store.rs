@@ -104,7 +104,7 @@ async fn read_all(store: &EmbeddedStore) -> BTreeMap<Position, RecordedEvent> {
                 assert!(Some(last) > after, "a read stands still at {last}");
                 after = Some(last);
             }
-            Err(ReadError::Io(_) | ReadError::Closed) => return events,
+            Err(ReadError::Io(_) | ReadError::Unavailable(_) | ReadError::Closed) => return events,
         }
     }
 }

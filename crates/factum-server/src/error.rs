@@ -217,6 +217,12 @@ impl From<ReadError> for ApiError {
                 failure
             }
             ReadError::Io(_) => Self::hidden(code, "reading from storage failed", error),
+            ReadError::Unavailable(_) => {
+                let mut failure =
+                    Self::hidden(code, "the database of the store does not answer", error);
+                failure.problem.retry_after = Some(1);
+                failure
+            }
             ReadError::Closed => Self::new(code, error.to_string()),
         }
     }

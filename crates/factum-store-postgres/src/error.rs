@@ -161,9 +161,16 @@ impl From<Failure> for ReadError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Closed => Self::Closed,
-            Failure::Timeout => Self::Io(io::Error::new(io::ErrorKind::TimedOut, failure)),
             Failure::Row(_) => Self::Io(io::Error::new(io::ErrorKind::InvalidData, failure)),
-            Failure::NoConnection(_) | Failure::Statement(_) => Self::Io(io::Error::other(failure)),
+            Failure::NoConnection(_) | Failure::Timeout => Self::Unavailable(failure.into()),
+            Failure::Statement(ref error) => match meaning(error) {
+                Meaning::Lost | Meaning::Busy | Meaning::ReadOnly => {
+                    Self::Unavailable(failure.into())
+                }
+                Meaning::Full | Meaning::Taken | Meaning::Refused => {
+                    Self::Io(io::Error::other(failure))
+                }
+            },
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use factum_model::{EventId, Position, SequenceNumber, StreamId};
-use factum_store::{AppendError, AppendReceipt, EventReceipt, WriteState};
+use factum_store::{AppendError, AppendReceipt, EventReceipt, ReadError, WriteState};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::counters::add;
@@ -429,7 +429,9 @@ impl Refusal {
             };
         }
         match self {
-            Self::Unavailable => overloaded("connections to PostgreSQL, which cannot be reached"),
+            Self::Unavailable => AppendError::Read(ReadError::Unavailable(
+                "no connection to append with".into(),
+            )),
             Self::Busy => overloaded("time that an append may wait for other nodes"),
             Self::Full => AppendError::StorageFull,
             Self::Refused => AppendError::StoreFailed {

@@ -184,6 +184,9 @@ pub enum ReadError {
     /// The operating system could not read.
     #[error("reading from storage failed")]
     Io(#[from] std::io::Error),
+    /// The database of the store cannot be reached, or does not answer in time.
+    #[error("the database of the store does not answer")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -196,6 +199,7 @@ impl ReadError {
         match self {
             Self::Corrupt { .. } => ErrorCode::Corrupt,
             Self::Io(_) => ErrorCode::StoreFailed,
+            Self::Unavailable(_) => ErrorCode::Unavailable,
             Self::Closed => ErrorCode::ShuttingDown,
         }
     }

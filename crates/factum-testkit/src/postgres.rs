@@ -10,7 +10,7 @@
 mod programs;
 mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -65,6 +65,12 @@ impl Database {
     #[must_use]
     pub fn url_as(&self, role: &str) -> String {
         server::url(&self.sockets, role, &self.name)
+    }
+
+    /// Returns the directory of the server's socket.
+    #[must_use]
+    pub fn sockets(&self) -> &Path {
+        &self.sockets
     }
 
     /// Runs statements with psql, as a role, and returns what it prints: rows without a header,

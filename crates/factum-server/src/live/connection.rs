@@ -183,7 +183,9 @@ impl Connection {
         }
         let code = match error {
             ReadError::Closed => CloseCode::GoingAway,
-            ReadError::Corrupt { .. } | ReadError::Io(_) => CloseCode::Internal,
+            ReadError::Corrupt { .. } | ReadError::Io(_) | ReadError::Unavailable(_) => {
+                CloseCode::Internal
+            }
         };
         Err(End::Close(Closing::new(code, detail)))
     }

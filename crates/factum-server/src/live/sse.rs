@@ -194,7 +194,9 @@ impl Feed {
         );
         let code = match error {
             ReadError::Closed => CloseCode::GoingAway,
-            ReadError::Corrupt { .. } | ReadError::Io(_) => CloseCode::Internal,
+            ReadError::Corrupt { .. } | ReadError::Io(_) | ReadError::Unavailable(_) => {
+                CloseCode::Internal
+            }
         };
         self.end(&Closing::new(code, public_detail(error)))
     }

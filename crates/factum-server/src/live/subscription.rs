@@ -182,6 +182,7 @@ pub(crate) fn public_detail(error: &ReadError) -> String {
             format!("stored events from position {first} to {last} are damaged")
         }
         ReadError::Io(_) => "reading from storage failed".to_owned(),
+        ReadError::Unavailable(_) => "the database of the store does not answer".to_owned(),
         ReadError::Closed => "the store is closed".to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 
 mod conformance;
 mod differential;
+mod faults;
 mod nodes;
 mod opened;
 mod queries;

@@ -28,6 +28,7 @@ pages! {
     Overloaded "overloaded"
     StorageFull "storage_full"
     StoreFailed "store_failed"
+    Unavailable "unavailable"
     ReadOnly "read_only"
     ShuttingDown "shutting_down"
     Corrupt "corrupt"
