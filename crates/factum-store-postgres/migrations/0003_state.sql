@@ -159,6 +159,7 @@ CREATE FUNCTION {schema}.state_claim(
 AS $$
 DECLARE
   v_keys text[];
+  v_versions bigint[];
 BEGIN
   PERFORM {schema}.state_begin(p_lock_ms);
   IF p_order > 0 THEN
@@ -167,9 +168,9 @@ BEGIN
   o_now := coalesce(p_now, clock_timestamp());
   o_until := {schema}.state_later(o_now, p_hold);
   IF p_order > 0 THEN
-    SELECT array_agg(c.key) INTO v_keys FROM (
-      SELECT d.key FROM (
-        SELECT r.key, r.grp, r.due_at, row_number() OVER (PARTITION BY r.grp ORDER BY r.due_at, r.key) AS nth
+    SELECT array_agg(c.key), array_agg(c.version) INTO v_keys, v_versions FROM (
+      SELECT d.key, d.version FROM (
+        SELECT r.key, r.version, r.grp, r.due_at, row_number() OVER (PARTITION BY r.grp ORDER BY r.due_at, r.key) AS nth
         FROM {schema}.state_records r
         WHERE r.log_id = p_log AND r.kind = p_kind AND r.due_at <= o_now
           AND (r.claim_until IS NULL OR r.claim_until <= o_now)
@@ -191,7 +192,8 @@ BEGIN
       FROM {schema}.state_records r
       WHERE r.log_id = p_log AND r.kind = p_kind AND r.due_at <= o_now
         AND (r.claim_until IS NULL OR r.claim_until <= o_now)
-        AND (p_order = 0 OR r.key = ANY (v_keys))
+        -- As it was when its group was looked at: it may have been written since, into another.
+        AND (p_order = 0 OR (r.key = ANY (v_keys) AND r.version = v_versions[array_position(v_keys, r.key)]))
       ORDER BY r.due_at, r.key LIMIT p_limit
       FOR UPDATE SKIP LOCKED
     ) p

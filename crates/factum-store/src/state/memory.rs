@@ -4,6 +4,8 @@
 //! walks all records; nothing is remembered beside them that could disagree.
 
 mod claims;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +38,7 @@ pub struct MemoryStateStore {
     written: watch::Sender<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct State {
     records: BTreeMap<RecordId, Stored>,
     leases: BTreeMap<LeaseName, Lease>,

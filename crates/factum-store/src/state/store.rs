@@ -150,6 +150,7 @@ pub trait StateStore: Send + Sync + fmt::Debug + 'static {
     /// Returns counters and sizes for the metrics page.
     fn metrics(&self) -> StoreMetrics;
 
-    /// Stops taking changes, finishes those that it has taken, and closes the store. Idempotent.
+    /// Stops taking changes, finishes those that it has taken, and closes the store; it may refuse
+    /// reads from then on. Idempotent.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

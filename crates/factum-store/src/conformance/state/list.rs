@@ -75,6 +75,8 @@ macro_rules! state_conformance {
                 no_record_is_claimed_by_two,
                 order_within_a_group_holds_with_many_workers,
                 page_is_of_one_instant,
+                fenced_writes_never_go_back_while_time_passes,
+                work_is_completed_once_while_time_passes,
             ],
         }
     };

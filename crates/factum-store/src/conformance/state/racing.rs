@@ -206,3 +206,75 @@ pub async fn page_is_of_one_instant(subject: &StateSubject) {
     })
     .await;
 }
+
+/// While leases run out and are taken over, what stale owners write is refused: the epochs that
+/// stand in a record never go back.
+pub async fn fenced_writes_never_go_back_while_time_passes(subject: &StateSubject) {
+    let clock = Arc::clone(&subject.clock);
+    at_once(&subject.store, move |store, number| {
+        let clock = Arc::clone(&clock);
+        async move {
+            let mut last = 0;
+            for round in 0..40 {
+                clock.advance(900_000);
+                let owner = format!("owner {number}");
+                if let Acquired::Granted(lease) = acquire(&store, "l", &owner).await {
+                    // The longer it thinks, the more likely it is that its lease is over.
+                    clock.advance(if round % 3 == 0 { 6_000_000 } else { 1000 });
+                    let write = Put::new(lease.epoch.to_string());
+                    let batch = Batch {
+                        changes: vec![Change::put(id("k/e"), Precondition::Any, write)],
+                        fences: vec![lease.fence()],
+                    };
+                    if let Err(error) = store.apply(batch).await {
+                        assert_eq!(error.code(), ErrorCode::LeaseLost);
+                    }
+                }
+                if let Some(seen) = store.record(id("k/e")).await.unwrap() {
+                    let epoch: u64 = String::from_utf8(seen.body).unwrap().parse().unwrap();
+                    assert!(epoch >= last, "{epoch} after {last}");
+                    last = epoch;
+                }
+            }
+        }
+    })
+    .await;
+}
+
+/// While claims run out and are taken over, each record is completed once, and of a group one at
+/// a time.
+pub async fn work_is_completed_once_while_time_passes(subject: &StateSubject) {
+    let record = |key: usize| {
+        let of = id(&format!("q/{key:03}"));
+        Change::put(of, Precondition::Absent, work(&format!("g{}", key % 5)))
+    };
+    apply(&subject.store, (0..40).map(record).collect()).await;
+    let clock = Arc::clone(&subject.clock);
+    let done = at_once(&subject.store, move |store, number| {
+        let clock = Arc::clone(&clock);
+        async move {
+            let mut done = Vec::new();
+            loop {
+                let owner = format!("w{number}");
+                let claimed = claim(&store, &owner, ClaimOrder::InOrder).await;
+                if claimed.records.is_empty() && claimed.next_at.is_none() {
+                    return done;
+                }
+                clock.advance(2_500_000);
+                for record in claimed.records {
+                    let version = Precondition::Version(record.version);
+                    let complete = Change::delete(record.id.clone(), version);
+                    match store.apply(Batch::of(vec![complete])).await {
+                        Ok(_) => done.push(record.id.key.to_string()),
+                        Err(error) => assert_eq!(error.code(), ErrorCode::StateConflict),
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    let mut done: Vec<_> = done.into_iter().flatten().collect();
+    done.sort();
+    let expected: Vec<_> = (0..40).map(|key| format!("{key:03}")).collect();
+    assert_eq!(done, expected);
+}
