@@ -120,6 +120,7 @@ commands! {
     Backup = backup, Client;
     Restore = restore, Client;
     Keys = keys, Client;
+    Postgres = postgres, Client;
     Doctor = doctor, Client;
     Config = config, Client;
     Completions = completions, Client;

@@ -15,4 +15,4 @@ pub(crate) use crate::config::flags::ConfigFlags;
 pub(crate) use crate::config::keys::{Config, KEYS, Key};
 pub(crate) use crate::config::load::{ConfigError, Loaded, Source, data_dir, load};
 pub(crate) use crate::config::reference::{default_file, reference_page};
-pub(crate) use crate::config::value::LogFormat;
+pub(crate) use crate::config::value::{LogFormat, PostgresUrl, without_password};

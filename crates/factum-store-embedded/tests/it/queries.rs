@@ -208,6 +208,9 @@ fn queries_are_answered_after_the_store_was_closed_and_from_files_only() {
         append(&store, &mut random, 100);
     }
     wait_for_index(&store);
+    wait_until("a compressed log", || {
+        !files_of(directory.path(), ".cold").is_empty()
+    });
     let log = everything(&store, None);
     for _ in 0..200 {
         compare(&store, &mut random, &log, seed);
@@ -219,7 +222,6 @@ fn queries_are_answered_after_the_store_was_closed_and_from_files_only() {
     };
     let files = files_of(directory.path(), ".doc");
     assert!(files.len() >= 6, "{files:?}");
-    assert!(!files_of(directory.path(), ".cold").is_empty());
     for options in [read_only, options(directory.path())] {
         let store = EmbeddedStore::open(options).unwrap();
         for _ in 0..200 {
@@ -285,11 +287,15 @@ fn a_damaged_index_of_documents_is_made_again_and_answers_stay_the_same() {
 
 /// Waits until all documents are indexed and the indexes of closed segments are in files.
 fn wait_for_index(store: &EmbeddedStore) {
+    wait_until("the index", || store.is_indexed());
+}
+
+fn wait_until(what: &str, is_there: impl Fn() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    while !store.is_indexed() {
+    while !is_there() {
         assert!(
             tokio::time::Instant::now() < deadline,
-            "the index does not come"
+            "{what} does not come"
         );
         std::thread::yield_now();
     }

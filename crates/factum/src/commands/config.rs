@@ -30,9 +30,9 @@ enum Act {
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct Row {
     key: &'static str,
-    value: &'a str,
+    value: String,
     unit: &'static str,
     source: String,
 }
@@ -66,9 +66,9 @@ fn loaded(context: &Context) -> anyhow::Result<crate::config::Loaded> {
 fn show(context: &mut Context) -> anyhow::Result<()> {
     let loaded = loaded(context)?;
     for key in KEYS {
-        let (value, source) = loaded.raw.get(key.name);
+        let (value, source) = loaded.raw.shown(key.name);
         if *source != crate::config::Source::Default {
-            let value = toml::Value::String(value.to_owned());
+            let value = toml::Value::String(value);
             context
                 .out
                 .line(format_args!("{} = {value} # {source}", key.name))?;
@@ -80,7 +80,7 @@ fn show(context: &mut Context) -> anyhow::Result<()> {
 fn check(context: &mut Context) -> anyhow::Result<()> {
     let loaded = loaded(context)?;
     let row = |key: &crate::config::Key| {
-        let (value, source) = loaded.raw.get(key.name);
+        let (value, source) = loaded.raw.shown(key.name);
         Row {
             key: key.name,
             value,
@@ -88,12 +88,12 @@ fn check(context: &mut Context) -> anyhow::Result<()> {
             source: source.to_string(),
         }
     };
-    let rows: Vec<Row<'_>> = KEYS.iter().map(row).collect();
+    let rows: Vec<Row> = KEYS.iter().map(row).collect();
     if context.out.is_json() {
         return Ok(context.out.json(&rows)?);
     }
     let cells = rows.iter().map(|row| {
-        let value = printable(row.value);
+        let value = printable(&row.value);
         vec![
             row.key.to_owned(),
             value,

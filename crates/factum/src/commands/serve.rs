@@ -32,6 +32,12 @@ pub(crate) struct Args {
     /// Make another admin key and write it to DIR/admin.key
     #[arg(long, conflicts_with = "insecure_no_auth")]
     new_admin_key: bool,
+    /// Keep the log in the PostgreSQL at this URL, in place of the data directory
+    ///
+    /// FACTUM_POSTGRES_URL says it as well, and does not show a password to other users of the
+    /// machine. `factum postgres init` sets the database up.
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
     #[command(flatten)]
     flags: ConfigFlags,
 }
@@ -44,11 +50,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     serving::start_logging(config, &context.environment)?;
     warn(&loaded, &args);
     raise_open_files();
-    let store = {
-        let config = config.clone();
-        tokio::task::spawn_blocking(move || serving::open_store(&config)).await??
-    };
-    let store: Arc<dyn EventStore> = Arc::new(store);
+    let store = open_store(config).await?;
     let engine = Engine::new(Arc::clone(&store), serving::engine_options(config));
     let served = serve(&args, config, &engine, context, stop).await;
     // Also a server that failed closes its store, so that the next start finds a clean end.
@@ -56,9 +58,25 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     served
 }
 
+/// Opens the log: on PostgreSQL if the configuration names one, in the data directory otherwise.
+async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
+    if let Some(url) = &config.postgres_url {
+        // The run file and the admin key of this node stand there all the same.
+        let made = std::fs::create_dir_all(&config.data);
+        made.with_context(|| format!("making {}", config.data.display()))?;
+        return Ok(Arc::new(serving::open_postgres(config, url).await?));
+    }
+    let config = config.clone();
+    let opened = tokio::task::spawn_blocking(move || serving::open_store(&config)).await?;
+    Ok(Arc::new(opened?))
+}
+
 fn loaded(args: &Args, context: &Context) -> anyhow::Result<Loaded> {
     let globals = &context.globals;
     let mut flags = args.flags.0.clone();
+    if let Some(url) = &args.postgres {
+        flags.push(("postgres.url".to_owned(), url.clone()));
+    }
     if let Some(data) = &globals.data {
         flags.push(("data".to_owned(), data.to_string_lossy().into_owned()));
     }
@@ -230,6 +248,7 @@ impl FirstScreen<'_> {
                 "pid": file.pid,
                 "version": file.version,
                 "data": config.data,
+                "postgres": config.postgres_url.as_ref().map(|url| format!("{url:?}")),
                 "adminKey": key,
             }))?;
             return Ok(out.flush()?);
@@ -250,6 +269,9 @@ impl FirstScreen<'_> {
                 out.line(format_args!("  key    {}", key_file.display()))?;
             }
             None => out.line("  key    not at hand; --new-admin-key makes another")?,
+        }
+        if let Some(url) = &config.postgres_url {
+            out.line(format_args!("  log    {url:?}"))?;
         }
         let data = if config.data.as_os_str() == "factum-data" {
             String::new()

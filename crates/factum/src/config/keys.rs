@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::load::{ConfigError, Raw};
-use crate::config::value::{Bytes, Count, LeftOutList, List, LogFormat, LogLevel, Micros, Millis, Setting};
+use crate::config::value::{Bytes, Count, LeftOutList, List, LogFormat, LogLevel, Micros, Millis, PostgresUrl, Setting};
 
 /// What is known of one key.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,35 @@ keys! {
     data: PathBuf = "data", "factum-data", "";
     /// The address that the server listens on. Port 0 takes any free port.
     listen: SocketAddr = "listen", "127.0.0.1:7766", "";
+    /// The PostgreSQL that holds the log, in place of the data directory:
+    /// `postgresql://user@host:5432/database`. `factum postgres init` sets it up.
+    postgres_url: Option<PostgresUrl> = "postgres.url", "", "";
+    /// A file with the password for PostgreSQL, so that it stands in no URL.
+    postgres_password_file: Option<PathBuf> = "postgres.password_file", "", "";
+    /// Where to listen for notifications, for a URL that leads to a pooler.
+    postgres_listen_url: Option<PostgresUrl> = "postgres.listen_url", "", "";
+    /// The schema in PostgreSQL.
+    postgres_schema: String = "postgres.schema", "factum", "";
+    /// The number of the log in the schema.
+    postgres_log: Count = "postgres.log", "1", "";
+    /// The most connections that reads use at once; appends and notifications have one each besides.
+    postgres_connections_max: Count = "postgres.connections_max", "8", "connections";
+    /// How long to wait for a connection to PostgreSQL.
+    postgres_connect_ms_max: Millis = "postgres.connect_ms_max", "5000", "ms";
+    /// How long one statement may take.
+    postgres_statement_ms_max: Millis = "postgres.statement_ms_max", "60000", "ms";
+    /// How long an append may take, the wait for other nodes included.
+    postgres_append_ms_max: Millis = "postgres.append_ms_max", "30000", "ms";
+    /// How long an append waits for the head while other nodes have it.
+    postgres_lock_ms_max: Millis = "postgres.lock_ms_max", "10000", "ms";
+    /// How often the head is asked for while nothing is heard of it.
+    postgres_poll_ms: Millis = "postgres.poll_ms", "250", "ms";
+    /// Whether other nodes are told of appends, and this one listens to them.
+    postgres_notify: bool = "postgres.notify", "true", "";
+    /// For how long appends are gathered before other nodes are told of them.
+    postgres_notify_delay_ms: Millis = "postgres.notify_delay_ms", "10", "ms";
+    /// How many partitions are kept ready.
+    postgres_leaves_ahead: Count = "postgres.leaves_ahead", "3", "partitions";
     /// The certificate chain, a PEM file. With `tls.key` the server speaks HTTPS.
     tls_cert: Option<PathBuf> = "tls.cert", "", "";
     /// The private key of the certificate, a PEM file.

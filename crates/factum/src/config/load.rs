@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::config::file;
 use crate::config::keys::{Config, KEYS, find};
 use crate::config::nearest::nearest;
-use crate::config::value::Setting;
+use crate::config::value::{Setting, without_password};
 use crate::environment::Environment;
 
 /// Where a value comes from.
@@ -118,13 +118,19 @@ impl Raw {
         }
     }
 
+    /// Returns the text of a value as people may see it, and where it comes from.
+    pub(crate) fn shown(&self, name: &str) -> (String, &Source) {
+        let (text, source) = self.get(name);
+        (without_password(text), source)
+    }
+
     /// Reads the value of a key.
     pub(crate) fn read<T: Setting>(&self, name: &'static str) -> Result<T, ConfigError> {
         let (text, source) = self.get(name);
         T::read(text).ok_or_else(|| ConfigError::Value {
             origin: source.clone(),
             name,
-            text: text.to_owned(),
+            text: without_password(text),
             expected: T::KIND,
         })
     }

@@ -155,6 +155,68 @@ impl Setting for List {
     }
 }
 
+/// Where a PostgreSQL is, with a password perhaps.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct PostgresUrl(pub(crate) String);
+
+impl std::fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&without_password(&self.0))
+    }
+}
+
+impl Setting for Option<PostgresUrl> {
+    const KIND: &'static str = "a URL such as postgresql://user@host:5432/database, or nothing";
+
+    fn read(text: &str) -> Option<Self> {
+        let is_url = ["postgresql://", "postgres://"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme));
+        match text {
+            "" => Some(None),
+            url if is_url => Some(Some(PostgresUrl(url.to_owned()))),
+            _ => None,
+        }
+    }
+}
+
+/// Returns a URL as people may see it.
+pub(crate) fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut shown = format!("{scheme}://");
+    match place.rsplit_once('@') {
+        Some((credentials, host)) => {
+            let user = credentials
+                .split_once(':')
+                .map_or(credentials, |(user, _)| user);
+            shown.push_str(user);
+            shown.push('@');
+            shown.push_str(host);
+        }
+        None => shown.push_str(place),
+    }
+    let parameters: Vec<&str> = parameters
+        .split('&')
+        .filter(|parameter| !parameter.is_empty() && !parameter.starts_with("password="))
+        .collect();
+    if !parameters.is_empty() {
+        shown.push('?');
+        shown.push_str(&parameters.join("&"));
+    }
+    shown
+}
+
+impl Setting for String {
+    const KIND: &'static str = "a text";
+
+    fn read(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
 /// What is left out of the index of payloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeftOutList(pub(crate) Vec<LeftOut>);
