@@ -11,6 +11,7 @@ pub mod conformance;
 mod count;
 mod cursor;
 mod health;
+mod import;
 mod maintenance;
 mod memory;
 mod read;
@@ -24,6 +25,7 @@ pub use crate::append::{
 pub use crate::count::{CountBy, CountRead, Counts, Group, Tally};
 pub use crate::cursor::{Cursor, CursorError, Lineage, LineageId, StoreId};
 pub use crate::health::{StoreHealth, StoreMetrics, WriteState};
+pub use crate::import::{ImportCheck, ImportError, ImportFault, ImportTarget, ImportedEvent};
 pub use crate::maintenance::{
     BackupReport, Finding, FindingKind, Maintenance, MaintenanceError, VerifyReport,
 };

@@ -31,6 +31,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "factum-engine",
         ],
     ),
+    (
+        "factum-archive",
+        &[
+            "factum-model",
+            "factum-query",
+            "factum-store",
+            "factum-engine",
+        ],
+    ),
     ("factum-api", &["factum-model", "factum-query"]),
     (
         "factum-server",
@@ -53,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "factum-store-postgres",
             "factum-engine",
             "factum-security",
+            "factum-archive",
             "factum-api",
             "factum-server",
         ],
