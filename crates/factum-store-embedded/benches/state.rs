@@ -10,6 +10,7 @@
     reason = "a program that measures and prints"
 )]
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,6 +101,19 @@ async fn put(store: &Arc<dyn StateStore>, n_workers: usize) -> f64 {
     n_done as f64 / start.elapsed().as_secs_f64()
 }
 
+/// Returns how often per second the disk makes four KiB durable behind the end of a file.
+fn syncs(directory: &std::path::Path) -> f64 {
+    let mut file = std::fs::File::create(directory.join("raw")).unwrap();
+    let start = Instant::now();
+    let mut n_done = 0;
+    while start.elapsed() < ROUND {
+        file.write_all(&[7; 4096]).unwrap();
+        file.sync_data().unwrap();
+        n_done += 1;
+    }
+    f64::from(n_done) / start.elapsed().as_secs_f64()
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -115,6 +129,7 @@ fn main() {
         }
         println!("per second, {ROUNDS} rounds; 2,000 records wait in 997 groups");
         for _ in 0..ROUNDS {
+            println!("syncs of 4 KiB: {:.0}", syncs(directory.path()));
             for n_workers in [1, 8] {
                 let rate = put(&store, n_workers).await;
                 println!("{n_workers} workers, checkpoints: {rate:.0}");
