@@ -16,7 +16,7 @@ use crate::state::{self, STATE_DB};
 use crate::store::{LOCK, holder};
 
 /// The name of the list of files, which is written last.
-const BACKUP: &str = "BACKUP";
+pub(crate) const BACKUP: &str = "BACKUP";
 const BACKUP_NEW: &str = "BACKUP.new";
 /// The first line of the list.
 const TITLE: &str = "factum backup 1";

@@ -100,7 +100,7 @@ impl GroupPlan<'_> {
         Position::new(next).unwrap_or(self.first)
     }
 
-    fn push(&mut self, record: &RecordFields<'_>, prepared: &Prepared) -> EventReceipt {
+    pub(crate) fn push(&mut self, record: &RecordFields<'_>, prepared: &Prepared) -> EventReceipt {
         let start = self.builder.push(record);
         self.starts.push(start);
         let offset = (self.offset + start as u64) / 8;
@@ -218,7 +218,11 @@ impl GroupPlan<'_> {
         Ok(versions)
     }
 
-    fn version(&mut self, event: &NewEvent, stream_key: u128) -> Result<u64, AppendError> {
+    pub(crate) fn version(
+        &mut self,
+        event: &NewEvent,
+        stream_key: u128,
+    ) -> Result<u64, AppendError> {
         if let Some(version) = self.versions.get(stream_key) {
             return Ok(version);
         }
@@ -236,7 +240,7 @@ impl GroupPlan<'_> {
         Ok(last.map_or(0, |event| event.sequence_number.get()))
     }
 
-    fn event(&self, id: EventId) -> Result<Option<RecordedEvent>, ReadError> {
+    pub(crate) fn event(&self, id: EventId) -> Result<Option<RecordedEvent>, ReadError> {
         self.newest(self.log.key.event_id(id), |event| event.id == id)
     }
 

@@ -26,6 +26,11 @@ use crate::writer::is_full;
 /// Stands in the directory while a backup is restored into it.
 pub(crate) const RESTORING: &str = "RESTORING";
 
+/// Stands in the directory while the log of another store is imported into it.
+pub(crate) const IMPORTING: &str = "IMPORTING";
+/// Stands in the directory once its log was moved to another store.
+pub(crate) const MOVED: &str = "MOVED";
+
 /// Why a directory could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -38,6 +43,15 @@ pub enum OpenError {
     /// A restore into the directory did not come to its end.
     #[error("a restore into the directory was interrupted; restore the backup again")]
     HalfRestored,
+    /// The log of another store is being imported into the directory.
+    #[error("a migration into the directory is not finished; go on with `factum migrate`")]
+    HalfImported,
+    /// The log was moved to another store, which writes it now.
+    #[error("the store was moved elsewhere: {to}; it opens for reading only")]
+    Moved {
+        /// Where to, in words.
+        to: String,
+    },
     /// The directory has no store in it, and it was to be opened for reading only.
     #[error("there is no store in the directory")]
     NoStore,
@@ -86,7 +100,8 @@ impl OpenError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Locked(LockError::Held { .. }) => ErrorCode::Locked,
+            Self::Locked(LockError::Held { .. }) | Self::HalfImported => ErrorCode::Locked,
+            Self::Moved { .. } => ErrorCode::ReadOnly,
             Self::NoStore => ErrorCode::NotFound,
             Self::NoManifest
             | Self::HalfRestored
@@ -111,6 +126,8 @@ pub(crate) struct Opened {
     pub(crate) file_bytes: u64,
     /// Ranges that are lost.
     pub(crate) damaged: Vec<(Position, Position)>,
+    /// The last position that was durable before the last group was written.
+    pub(crate) settled: Option<Position>,
 }
 
 /// Reads a directory, and unless it is opened for reading only makes it ready for appends.
@@ -120,7 +137,15 @@ pub(crate) struct Opened {
 /// of earlier segments shows when they are read or verified. A damaged header is no reason not to
 /// read, since the manifest has all that it says.
 pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Opened, OpenError> {
-    let half_restored = disk.list()?.iter().any(|name| name == RESTORING);
+    let names = disk.list()?;
+    let half_restored = names.iter().any(|name| name == RESTORING);
+    if names.iter().any(|name| name == IMPORTING) {
+        return Err(OpenError::HalfImported);
+    }
+    if !options.read_only && names.iter().any(|name| name == MOVED) {
+        let to = read_text(&**disk, MOVED)?;
+        return Err(OpenError::Moved { to });
+    }
     let manifest = match Manifest::load(&**disk)? {
         Some(Ok(manifest)) => manifest,
         Some(Err(error)) => {
@@ -132,7 +157,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Opened, Op
         None if half_restored => return Err(OpenError::HalfRestored),
         None if has_events(&**disk)? => return Err(OpenError::NoManifest),
         None if options.read_only => return Err(OpenError::NoStore),
-        None => create(&**disk)?,
+        None => create(&**disk, new_lineage())?,
     };
     let mut opened = read(disk, manifest, options)?;
     if !options.read_only {
@@ -165,6 +190,7 @@ pub(crate) fn read(
         last_recorded_at: i64::MIN,
         file_bytes: 0,
         damaged: manifest.quarantined.clone(),
+        settled: None,
         manifest,
     };
     opened.damaged.retain(|(first, last)| first <= last);
@@ -186,13 +212,25 @@ pub(crate) fn read(
     Ok(opened)
 }
 
-/// Makes a new store in an empty directory.
-fn create(disk: &dyn Disk) -> Result<Manifest, OpenError> {
-    let lineage = Lineage {
+/// Reads the first words of a file that is there for people.
+fn read_text(disk: &dyn Disk, name: &str) -> io::Result<String> {
+    let mut bytes = vec![0; 1024];
+    let n_read = disk.open(name)?.read_at(&mut bytes, 0)?;
+    bytes.truncate(n_read);
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+}
+
+/// Returns the identity of a store that is new.
+fn new_lineage() -> Lineage {
+    Lineage {
         store_id: StoreId(random_bytes()),
         current: LineageId(u64::from_le_bytes(random_bytes())),
         earlier: Vec::new(),
-    };
+    }
+}
+
+/// Makes a store without events in an empty directory.
+pub(crate) fn create(disk: &dyn Disk, lineage: Lineage) -> Result<Manifest, OpenError> {
     let end = LogEnd {
         offset: 0,
         group: 0,
@@ -212,7 +250,7 @@ fn create(disk: &dyn Disk) -> Result<Manifest, OpenError> {
 
 /// Tells whether a directory without a manifest has, or may have, events in it. A crash while a
 /// store is made leaves a segment without any, and that may be made again.
-fn has_events(disk: &dyn Disk) -> Result<bool, OpenError> {
+pub(crate) fn has_events(disk: &dyn Disk) -> Result<bool, OpenError> {
     for name in disk.list()? {
         if is_log(&name) && has_content(disk, &name)? {
             return Ok(true);
@@ -270,7 +308,7 @@ pub(crate) fn open_log(
 impl Opened {
     /// Says in the manifest that the store is open. On a disk without space for that the store
     /// is opened all the same; the writer says it before it writes anything else.
-    fn take_over(&mut self, disk: &dyn Disk) -> io::Result<()> {
+    pub(crate) fn take_over(&mut self, disk: &dyn Disk) -> io::Result<()> {
         self.manifest.clean = None;
         match self.manifest.store(disk) {
             Err(ManifestError::NotStored(error)) if is_full(&error) => {
@@ -449,6 +487,8 @@ impl Opened {
         };
         self.end = walk.end();
         self.next = walk.next_position();
+        let last_begins = last_group.as_ref().map(|group| group.header.first);
+        self.settled = last_begins.unwrap_or(self.next).previous();
         self.check_clean(&entry, read_only.then_some(&mut tail))?;
         if (self.manifest.clean.is_none() || torn) && !read_only {
             redo_last_write(&*file, last_group.as_ref(), self.end, torn, &entry)?;

@@ -1,7 +1,7 @@
 //! The store itself: opens, hands requests to the writer, answers readers.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use factum_model::{
@@ -26,7 +26,7 @@ use crate::disk::{Disk, LockGuard, OsDisk};
 use crate::frame::{RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::indexer::{self, Doorbell};
 use crate::log::Log;
-use crate::open::{OpenError, Opened, open, submit};
+use crate::open::{MOVED, OpenError, Opened, open, submit};
 use crate::options::Options;
 use crate::queue::{Pending, Prepared, Queue};
 use crate::state;
@@ -36,7 +36,7 @@ use crate::versions::Versions;
 use crate::writer::{Shared, Writer};
 
 /// Offsets of records are kept in units of eight bytes, in 32 bits.
-const SEGMENT_BYTES_LIMIT: u64 = 16 << 30;
+pub(crate) const SEGMENT_BYTES_LIMIT: u64 = 16 << 30;
 /// So many events in memory are looked at without leaving the caller's thread.
 const INLINE_EVENTS_MAX: u64 = 1024;
 /// The name of the lock file.
@@ -47,11 +47,13 @@ pub(crate) const LOCK: &str = "LOCK";
 /// Dropping the last handle closes it: what is in the queue is written first.
 #[derive(Debug)]
 pub struct EmbeddedStore {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// It changes only while no store is open.
     lineage: Lineage,
     /// Ranges known to be lost since the store was opened.
     damaged: Vec<(Position, Position)>,
+    /// What was durable for certain when the store was opened.
+    settled: Option<Position>,
     threads: Mutex<Threads>,
     _lock: Option<Box<dyn LockGuard>>,
 }
@@ -94,15 +96,22 @@ impl EmbeddedStore {
             cold.clean()?;
         }
         let opened = open(&disk, &options)?;
-        Self::start(options, cold, lock, opened)
+        let (store, writer) = Self::start(options, cold, lock, opened)?;
+        if let Some(writer) = writer {
+            let thread = std::thread::Builder::new().name("factum-writer".to_owned());
+            let thread = thread.spawn(move || writer.run())?;
+            store.threads().writer = Some(thread);
+        }
+        Ok(store)
     }
 
-    fn start(
+    /// Starts everything but the writer, which there is unless the store is for reading only.
+    pub(crate) fn start(
         options: Options,
         cold: Arc<ColdDisk>,
         lock: Option<Box<dyn LockGuard>>,
         opened: Opened,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, Option<Writer>), OpenError> {
         let head = opened.next.previous();
         let key = opened.manifest.term_key;
         let log = Log::new(key, opened.segments, head, options.recent_bytes_max);
@@ -129,12 +138,13 @@ impl EmbeddedStore {
             indexer: None,
             cold: None,
         };
+        let mut writer = None;
         if let (false, Some(active)) = (read_only, shared.log.segments().last().cloned()) {
             let (background, tasks) = Background::new();
             submit(&background, opened.to_seal);
             let thread = background.spawn(Arc::clone(&shared), tasks)?;
             threads.background = Some((background.clone(), thread));
-            let writer = Writer {
+            writer = Some(Writer {
                 versions: Versions::new(shared.options.versions_max),
                 shared: Arc::clone(&shared),
                 background,
@@ -144,9 +154,7 @@ impl EmbeddedStore {
                 next: opened.next,
                 last_recorded_at: opened.last_recorded_at,
                 unsealed: head.is_some(),
-            };
-            let thread = std::thread::Builder::new().name("factum-writer".to_owned());
-            threads.writer = Some(thread.spawn(move || writer.run())?);
+            });
             if shared.options.index_documents {
                 threads.indexer = Some(indexer::spawn(&shared)?);
             }
@@ -156,13 +164,52 @@ impl EmbeddedStore {
                 threads.cold = Some((bell, thread));
             }
         }
-        Ok(Self {
+        let store = Self {
             shared,
             lineage,
             damaged: opened.damaged,
+            settled: opened.settled,
             threads: Mutex::new(threads),
             _lock: lock,
-        })
+        };
+        Ok((store, writer))
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the last position that is durable for certain. In a store that is open for reading
+    /// only while another process writes it, that of the head need not be: the group that was
+    /// written last may not have been synced, and would be gone after a power cut.
+    #[must_use]
+    pub fn settled(&self) -> Option<Position> {
+        match self.shared.state() {
+            WriteState::ReadOnly => self.settled,
+            WriteState::Open
+            | WriteState::Full
+            | WriteState::Failed { .. }
+            | WriteState::Closed => self.shared.log.head(),
+        }
+    }
+
+    /// Marks the directory as one whose log was moved elsewhere, durably: from the next start on
+    /// it opens for reading only, so that no two stores write one history. Whoever wants it back
+    /// removes the file `MOVED`. `to` says where to, for people.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn mark_moved(&self, to: &str) -> std::io::Result<()> {
+        let disk = &self.shared.disk;
+        let _names = self.shared.alone_with_names();
+        match disk.remove(MOVED) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = disk.create(MOVED)?;
+        file.write_at(format!("{to}\n").as_bytes(), 0)?;
+        file.sync_data()?;
+        disk.sync_dir()
     }
 
     /// Appends from a thread that may block; see [`EventStore::append`].
@@ -262,7 +309,7 @@ impl EmbeddedStore {
         Ok(bytes)
     }
 
-    fn prepare(&self, event: &factum_model::NewEvent) -> Prepared {
+    pub(crate) fn prepare(&self, event: &factum_model::NewEvent) -> Prepared {
         let options = &self.shared.options;
         let key = &self.shared.log.key;
         let id = event
@@ -313,9 +360,9 @@ impl EmbeddedStore {
             && self.shared.log.recent.get(after).is_some()
     }
 
-    fn close_blocking(&self) {
+    pub(crate) fn close_blocking(&self) {
         self.shared.queue.close();
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = self.threads();
         if let Some(writer) = threads.writer.take() {
             // A writer that panicked has said so in the state.
             drop(writer.join());

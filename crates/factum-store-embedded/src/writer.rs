@@ -80,7 +80,7 @@ type Answer = (
 );
 
 /// Why a group is not durable.
-enum WriteFailure {
+pub(crate) enum WriteFailure {
     /// There is no space, and nothing of the group is left in the file.
     Full,
     /// Something that is needed cannot be had now, and nothing has changed.
@@ -216,7 +216,10 @@ impl Writer {
         } else {
             Ok(())
         };
-        if let Err(failure) = ready.and_then(|()| self.roll_if_full(&requests)) {
+        if let Err(failure) = ready.and_then(|()| {
+            let bytes: usize = requests.iter().map(|pending| pending.bytes).sum();
+            self.roll_if_full(bytes as u64)
+        }) {
             // Nothing of these requests was written, whatever became of the segment.
             let refusals: Vec<_> = requests.iter().map(|_| refusal(&failure)).collect();
             // The state comes first: whoever has an answer finds it.
@@ -229,12 +232,11 @@ impl Writer {
         self.append_group(requests);
     }
 
-    /// Begins a new segment when the active one has no room for the requests.
-    fn roll_if_full(&mut self, requests: &[Pending]) -> Result<(), WriteFailure> {
+    /// Begins a new segment when the active one has no room for so many bytes.
+    pub(crate) fn roll_if_full(&mut self, bytes: u64) -> Result<(), WriteFailure> {
         let options = &self.shared.options;
         let n_events = self.active.ordinal(self.next);
-        let bytes: usize = requests.iter().map(|pending| pending.bytes).sum();
-        let room = self.end.offset + bytes as u64 <= options.segment_bytes_max
+        let room = self.end.offset + bytes <= options.segment_bytes_max
             && n_events < options.segment_events_max;
         if room || n_events == 0 {
             return Ok(());
@@ -292,7 +294,7 @@ impl Writer {
     }
 
     /// Lets readers see a group that is durable.
-    fn publish(&mut self, group: &Bytes, n_records: u32, recorded_at: i64) {
+    pub(crate) fn publish(&mut self, group: &Bytes, n_records: u32, recorded_at: i64) {
         add(&self.shared.counters.events, u64::from(n_records));
         let events = records(group);
         self.shared.log.recent.push(events);
@@ -323,7 +325,7 @@ impl Writer {
     }
 
     /// Takes the terms of a group that was not written out of the index, by reading the log again.
-    fn forget_group(&self) {
+    pub(crate) fn forget_group(&self) {
         let entry = &self.active.entry;
         match rebuild_index(
             &self.active.file(),
@@ -340,7 +342,7 @@ impl Writer {
     }
 
     /// Writes a group and syncs it.
-    fn write(&mut self, builder: GroupBuilder) -> Result<Bytes, WriteFailure> {
+    pub(crate) fn write(&mut self, builder: GroupBuilder) -> Result<Bytes, WriteFailure> {
         let length = builder.group_bytes() as u64;
         self.reserve(self.end.offset + length)?;
         let number = self.end.group + 1;
@@ -431,7 +433,7 @@ impl Writer {
         }
     }
 
-    fn fail(&self, failure: WriteFailure) {
+    pub(crate) fn fail(&self, failure: WriteFailure) {
         match failure {
             WriteFailure::Full => {
                 add(&self.shared.counters.disk_full, 1);
@@ -458,7 +460,7 @@ impl Writer {
     }
 
     /// Closes the log in good order.
-    fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         let failed = matches!(self.shared.state(), WriteState::Failed { .. });
         if !failed {
             let clean = CleanClose {
@@ -541,7 +543,7 @@ fn not_stored(error: ManifestError) -> WriteFailure {
 }
 
 /// Says of a request that was not written why it was not.
-fn refusal(failure: &WriteFailure) -> AppendError {
+pub(crate) fn refusal(failure: &WriteFailure) -> AppendError {
     match failure {
         WriteFailure::Full => AppendError::StorageFull,
         WriteFailure::Later(_) => AppendError::Overloaded {
