@@ -295,3 +295,6 @@ impl StateStore for EmbeddedStateStore {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use factum_model::LimitExceeded;
 use super::batch::{Action, Batch};
 use super::error::StateError;
 use super::lease::{Acquire, LeaseScan};
+use super::name::RecordKey;
 use super::queue::Claim;
 use super::record::{GroupScan, RecordScan};
 
@@ -98,6 +99,16 @@ impl StateLimits {
         within(what, millis(self.hold_max), millis(hold))
     }
 
+    /// A prefix is the beginning of a name, so what no name has is not in it either.
+    fn check_prefix(prefix: &str) -> Result<(), StateError> {
+        within("prefix in bytes", RecordKey::BYTES_MAX, prefix.len())?;
+        if prefix.contains(char::is_control) {
+            let rule = "a prefix has a control character";
+            return Err(StateError::Invalid { rule });
+        }
+        Ok(())
+    }
+
     fn check_page(&self, limit: usize) -> Result<(), StateError> {
         if limit == 0 {
             let rule = "a page of no records";
@@ -109,8 +120,10 @@ impl StateLimits {
     /// Checks a scan of records.
     ///
     /// # Errors
-    /// `limit_exceeded`, or `invalid_request` when the page has no room.
+    /// `limit_exceeded`, or `invalid_request` when the page has no room or no key can have the
+    /// prefix.
     pub fn check_scan(&self, scan: &RecordScan) -> Result<(), StateError> {
+        Self::check_prefix(&scan.prefix)?;
         self.check_page(scan.limit)
     }
 
@@ -127,6 +140,7 @@ impl StateLimits {
     /// # Errors
     /// As for records.
     pub fn check_leases(&self, scan: &LeaseScan) -> Result<(), StateError> {
+        Self::check_prefix(&scan.prefix)?;
         self.check_page(scan.limit)
     }
 

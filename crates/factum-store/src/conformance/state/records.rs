@@ -6,7 +6,8 @@ use super::StateSubject;
 use super::fixtures::{acquire, apply, id, put, record, refused, seconds};
 use crate::health::WriteState;
 use crate::state::{
-    Action, Batch, Change, Claim, ClaimOrder, Due, Precondition, Put, RecordScan, StateError,
+    Action, Batch, Change, Claim, ClaimOrder, Due, LeaseScan, Precondition, Put, RecordScan,
+    StateError,
 };
 
 /// A record that nobody has written is absent.
@@ -268,6 +269,22 @@ pub async fn contradictions_are_refused(subject: &StateSubject) {
     };
     let error = store.scan(scan).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidRequest);
+    for (prefix, code) in [
+        ("a\0".to_owned(), ErrorCode::InvalidRequest),
+        ("ä".repeat(641), ErrorCode::LimitExceeded),
+    ] {
+        let scan = RecordScan {
+            prefix: prefix.clone(),
+            ..RecordScan::all("k".parse().unwrap())
+        };
+        assert_eq!(store.scan(scan).await.unwrap_err().code(), code);
+        let scan = LeaseScan {
+            prefix,
+            after: None,
+            limit: 1,
+        };
+        assert_eq!(store.leases(scan).await.unwrap_err().code(), code);
+    }
 }
 
 /// Whoever waits for a write is woken by one.
