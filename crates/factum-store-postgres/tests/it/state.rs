@@ -144,3 +144,55 @@ async fn application_has_no_way_around_the_functions() {
     }
     assert_eq!(record(&store, "k/a").await.body, b"kept");
 }
+
+/// A node whose connections are cut again and again: each change was made or was not, whoever
+/// asks knows which, and what was answered is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_connections_lose_nothing_and_do_nothing_twice() {
+    let (database, log) = database().await;
+    let store = open_at(StateOptions::beside(log)).await;
+    let mut seen = put(&store, "k/n", Put::new(*b"0")).await;
+    let (mut number, mut n_cut) = (0_u32, 0);
+    let cutting = tokio::task::spawn_blocking(move || {
+        for _ in 0..15 {
+            let role = opened::APPLICATION;
+            database.psql(&format!(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                 WHERE usename = '{role}' AND datname = current_database()"
+            ));
+        }
+        database
+    });
+    let mut last_round = false;
+    loop {
+        let next = Put::new((number + 1).to_string());
+        let change = Change::put(id("k/n"), Precondition::Version(seen), next);
+        match store.apply(factum_store::Batch::of(vec![change])).await {
+            Ok(applied) => {
+                number += 1;
+                seen = applied.version;
+            }
+            Err(error) => {
+                assert!(error.is_retryable(), "{error}");
+                n_cut += 1;
+                let found = record(&store, "k/n").await;
+                let body: u32 = String::from_utf8(found.body).unwrap().parse().unwrap();
+                if found.version == seen {
+                    assert_eq!(body, number);
+                } else {
+                    assert!(matches!(error, factum_store::StateError::OutcomeUnknown));
+                    assert_eq!(body, number + 1);
+                    number = body;
+                    seen = found.version;
+                }
+            }
+        }
+        if last_round {
+            break;
+        }
+        last_round = cutting.is_finished();
+    }
+    assert!(n_cut > 0 && number > 0, "{n_cut} {number}");
+    assert_eq!(record(&store, "k/n").await.version, seen);
+    drop(cutting.await.unwrap());
+}
