@@ -268,6 +268,7 @@ impl From<MaintenanceError> for ApiError {
                 failure.problem.pointer = Some("/path".to_owned());
                 failure
             }
+            MaintenanceError::NotOffered { .. } => Self::new(code, error.to_string()),
             MaintenanceError::Damaged { .. } => {
                 Self::hidden(code, "the copy does not verify", error)
             }

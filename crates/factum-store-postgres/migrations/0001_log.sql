@@ -46,7 +46,7 @@ CREATE TABLE {schema}.streams (
   last_position bigint NOT NULL,
   first_timestamp timestamptz NOT NULL,
   last_timestamp timestamptz NOT NULL,
-  PRIMARY KEY (log_id, aggregate_id, aggregate_type)
+  PRIMARY KEY (aggregate_id, aggregate_type, log_id)
 ) WITH (fillfactor = 80);
 
 CREATE TABLE {schema}.events (

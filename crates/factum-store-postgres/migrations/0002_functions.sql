@@ -54,7 +54,9 @@ CREATE FUNCTION {schema}.append(
   OUT o_outcome int, OUT o_head bigint, OUT o_recorded_at timestamptz, OUT o_versions bigint[]
 ) LANGUAGE plpgsql SECURITY DEFINER
   SET search_path = pg_catalog, pg_temp
-  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+  -- Rows are looked up one by one, by their keys, however few a table had when it was last looked at.
+  SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+  SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
 AS $$
 DECLARE
   l {schema}.logs;
@@ -86,8 +88,8 @@ BEGIN
     INTO o_versions, v_starts, v_differs
     FROM unnest(p_stream_types, p_stream_ids, p_stream_versions, p_stream_firsts)
       WITH ORDINALITY AS u (type, id, version, first, n)
-    LEFT JOIN {schema}.streams s
-      ON s.log_id = p_log AND s.aggregate_id = u.id AND s.aggregate_type = u.type;
+    LEFT JOIN LATERAL (SELECT * FROM {schema}.streams s
+      WHERE s.log_id = p_log AND s.aggregate_id = u.id AND s.aggregate_type = u.type LIMIT 1) s ON true;
   IF v_differs THEN
     o_outcome := 1;
     RETURN;
@@ -128,7 +130,7 @@ BEGIN
     FROM unnest(p_stream_types, p_stream_ids, p_stream_counts, p_stream_firsts, p_stream_lasts)
       AS u (type, id, count, first, last)
     WHERE u.count > 0
-    ON CONFLICT (log_id, aggregate_id, aggregate_type) DO UPDATE SET version = s.version + excluded.version,
+    ON CONFLICT (aggregate_id, aggregate_type, log_id) DO UPDATE SET version = s.version + excluded.version,
       last_position = excluded.last_position, last_timestamp = excluded.last_timestamp;
   INSERT INTO {schema}.events (position, stream, sequence, recorded_at, timestamp, schema_version,
       event_id, causation_id, log_id, leaf, origin, searchable, event_type, aggregate_type,

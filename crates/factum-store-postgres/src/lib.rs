@@ -36,6 +36,7 @@ mod state;
 mod statements;
 mod store;
 mod values;
+mod verify;
 mod writer;
 
 pub use crate::error::OpenError;

@@ -90,9 +90,11 @@ impl Pool {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| OpenError::Row(error.into()))?;
+        // What is joined is looked up by keys, however few rows a table had at its last ANALYZE.
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-             SET LOCAL statement_timeout = {}; SET LOCAL jit = off",
+             SET LOCAL statement_timeout = {}; SET LOCAL jit = off; \
+             SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
             options.statement_timeout.as_millis()
         );
         Ok(Self { pool, begin })

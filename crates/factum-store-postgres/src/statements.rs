@@ -32,10 +32,16 @@ pub(crate) struct Statements {
 impl Statements {
     pub(crate) fn new(name: &str, log: i32) -> Result<Self, OpenError> {
         let schema = quoted_schema(name)?;
-        let id_join = format!(
-            "{schema}.event_ids i JOIN {schema}.events e \
-             ON e.position = i.position AND e.leaf = i.leaf AND e.log_id = i.log_id"
-        );
+        // LIMIT makes each a look-up by its key, whatever the planner thinks of the tables.
+        let by_id = |id: &str| {
+            format!(
+                "JOIN LATERAL (SELECT * FROM {schema}.event_ids i \
+                 WHERE i.event_id = {id} AND i.log_id = $1 LIMIT 1) i ON true \
+                 JOIN LATERAL (SELECT * FROM {schema}.events e WHERE e.position = i.position \
+                 AND e.leaf = i.leaf AND e.log_id = i.log_id LIMIT 1) e ON true"
+            )
+        };
+        let by_unnested_id = by_id("u.id");
         let event_columns = crate::values::EVENT_COLUMNS;
         Ok(Self {
             log,
@@ -43,17 +49,16 @@ impl Statements {
             head: format!("SELECT head, recorded_at FROM {schema}.logs WHERE log_id = $1"),
             versions: format!(
                 "SELECT u.n, s.version FROM unnest($2, $3) WITH ORDINALITY AS u (type, id, n) \
-                 JOIN {schema}.streams s ON s.log_id = $1 AND s.aggregate_id = u.id \
-                 AND s.aggregate_type = u.type"
+                 JOIN LATERAL (SELECT * FROM {schema}.streams s WHERE s.log_id = $1 \
+                 AND s.aggregate_id = u.id AND s.aggregate_type = u.type LIMIT 1) s ON true"
             ),
             known: format!(
                 "SELECT u.n, e.metadata = u.metadata AND e.payload = u.payload, {LIGHT_COLUMNS} \
                  FROM unnest($2, $3, $4) WITH ORDINALITY AS u (id, metadata, payload, n) \
-                 JOIN ({id_join}) ON i.event_id = u.id AND i.log_id = $1"
+                 {by_unnested_id}"
             ),
             correlations: format!(
-                "SELECT i.event_id, e.correlation_id FROM {id_join} \
-                 WHERE i.event_id = ANY ($2) AND i.log_id = $1"
+                "SELECT i.event_id, e.correlation_id FROM unnest($2) AS u (id) {by_unnested_id}"
             ),
             append: format!(
                 "SELECT o_outcome, o_head, o_recorded_at, o_versions FROM {schema}.append($1, $2, $3, \
@@ -76,7 +81,8 @@ impl Statements {
                  WHERE log_id = $1 AND aggregate_id = $2 ORDER BY aggregate_type"
             ),
             event: format!(
-                "SELECT {event_columns} FROM {id_join} WHERE i.event_id = $2 AND i.log_id = $1"
+                "SELECT {event_columns} FROM (VALUES (1)) AS one {}",
+                by_id("$2")
             ),
             schema,
         })

@@ -85,6 +85,12 @@ pub enum MaintenanceError {
     /// The target exists and is not an empty directory.
     #[error("backup target exists and is not empty")]
     TargetNotEmpty,
+    /// This kind of store leaves it to others.
+    #[error("this store does not offer that: {instead}")]
+    NotOffered {
+        /// What to do instead, in words.
+        instead: &'static str,
+    },
     /// What was copied does not verify.
     #[error("the copy does not verify: {detail}")]
     Damaged {
@@ -101,7 +107,7 @@ impl MaintenanceError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::TargetNotEmpty => ErrorCode::InvalidRequest,
+            Self::TargetNotEmpty | Self::NotOffered { .. } => ErrorCode::InvalidRequest,
             Self::Damaged { .. } => ErrorCode::Corrupt,
             Self::Io(_) => ErrorCode::Internal,
         }

@@ -181,6 +181,58 @@ async fn logs_in_one_schema_are_apart() {
     assert_ne!(stores[0].lineage().store_id, stores[1].lineage().store_id);
 }
 
+/// What constraints cannot hold together is found when it falls apart, as after a restore of some
+/// tables only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verification_finds_what_does_not_agree() {
+    let (database, options) = opened::database(LeafPolicy::Events(10)).await;
+    let store: Arc<dyn EventStore> = Arc::new(opened::open(&options).await);
+    for first in [1, 11, 21] {
+        append(&store, (first..first + 10).map(varied).collect()).await;
+    }
+    let findings = async || {
+        let report = store.maintenance().unwrap().verify().await.unwrap();
+        let found = report.findings.into_iter();
+        let found: Vec<_> = found
+            .map(|finding| {
+                let first = finding.positions.map_or(0, |(first, _)| first.get());
+                format!("{} {first}", finding.file)
+            })
+            .collect();
+        (report.n_events, found)
+    };
+    assert_eq!(findings().await, (30, Vec::new()));
+    for (damage, expected) in [
+        ("UPDATE factum.logs SET head = 33", "events 31"),
+        ("DELETE FROM factum.events WHERE position = 7", "events 7"),
+        (
+            "UPDATE factum.events SET recorded_at = now() + interval '1 h' WHERE position = 5",
+            "events 6",
+        ),
+        (
+            "UPDATE factum.streams SET version = 99 WHERE first_position = 1",
+            "streams 1",
+        ),
+        (
+            "UPDATE factum.event_ids SET position = 12 WHERE position = 11",
+            "event_ids 11",
+        ),
+        (
+            "UPDATE factum.leaves SET first_position = 9 WHERE first_position = 11",
+            "leaves 11",
+        ),
+    ] {
+        // What protects it is switched off, which only a superuser may.
+        let act = format!("SET session_replication_role = replica; {damage}");
+        database.psql(&act);
+        let (_, found) = findings().await;
+        assert!(
+            found.iter().any(|found| found == expected),
+            "{damage}: {found:?}"
+        );
+    }
+}
+
 /// Leaves end where the calendar says, by the time of recording.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaves_are_closed_by_the_calendar() {
