@@ -9,7 +9,7 @@ use std::path::Path;
 use factum_store::{Finding, FindingKind, VerifyReport};
 use rusqlite::Connection;
 
-use super::open::{identify, open_read_only, open_reader, pragma};
+use super::open::{create_private, identify, open_read_only, open_reader, pragma};
 
 /// The name of the file.
 pub(crate) const STATE_DB: &str = "state.db";
@@ -32,6 +32,7 @@ pub(crate) fn copy_to(directory: &Path, target: &Path) -> io::Result<bool> {
     }
     let connection = open_read_only(&source).map_err(other)?;
     let copy = target.join(STATE_DB);
+    create_private(&copy)?;
     let name = copy.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
     connection
         .execute("VACUUM INTO ?1", [name])

@@ -1,5 +1,8 @@
 //! Opens the file: what it must be, how it is made, how it is brought to this version.
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +18,8 @@ const APPLICATION_ID: i64 = 0x4643_5453;
 /// The steps that make the schema, oldest first. The file says how many of them it has seen. A
 /// step that was released is never changed.
 const MIGRATIONS: [&str; 1] = [include_str!("schema/0001.sql")];
+/// Only its owner reads and writes the file.
+const FILE_MODE: u32 = 0o600;
 /// How long a connection waits for another process that has the file locked.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 
@@ -44,9 +49,9 @@ pub enum StateOpenError {
     /// The directory or the file could not be used.
     #[error("{STATE_DB} could not be opened: {0}")]
     Sqlite(#[source] rusqlite::Error),
-    /// A thread could not be started.
-    #[error("the writer of {STATE_DB} could not be started")]
-    Thread(#[from] std::io::Error),
+    /// The file could not be made, or a thread not be started.
+    #[error("{STATE_DB} could not be opened")]
+    Io(#[from] io::Error),
 }
 
 impl StateOpenError {
@@ -55,7 +60,7 @@ impl StateOpenError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Damaged { .. } => ErrorCode::Corrupt,
-            Self::Foreign { .. } | Self::Newer { .. } | Self::Thread(_) => ErrorCode::StoreFailed,
+            Self::Foreign { .. } | Self::Newer { .. } | Self::Io(_) => ErrorCode::StoreFailed,
             Self::Sqlite(error) => failure(error).code(),
         }
     }
@@ -95,10 +100,21 @@ pub(super) fn failure(error: &rusqlite::Error) -> StateError {
     }
 }
 
+/// Makes an empty file that only its owner can read, unless the file is there. SQLite gives the
+/// files that it keeps beside it the same mode.
+pub(super) fn create_private(path: &Path) -> io::Result<()> {
+    let mut new = OpenOptions::new();
+    match new.write(true).create_new(true).mode(FILE_MODE).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Opens the connection of the writer, and makes the file or brings it to this version.
 pub(super) fn open_writer(options: &StateOptions) -> Result<Connection, StateOpenError> {
     let path = options.directory.join(STATE_DB);
-    let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_CREATE)?;
+    create_private(&path)?;
+    let mut connection = connect(&path)?;
     check(&connection, options.open_check_bytes_max)?;
     // An acknowledged change survives the power: each commit syncs the write-ahead log.
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -115,7 +131,7 @@ pub(super) fn open_writer(options: &StateOptions) -> Result<Connection, StateOpe
 
 /// Opens a connection that only reads.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
-    let connection = connect(path, OpenFlags::empty())?;
+    let connection = connect(path)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
@@ -129,8 +145,8 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, rusqlite::Error>
     Ok(connection)
 }
 
-fn connect(path: &Path, extra: OpenFlags) -> Result<Connection, rusqlite::Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | extra;
+fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_MAX)?;
     // What stands in a damaged or foreign schema is not run.

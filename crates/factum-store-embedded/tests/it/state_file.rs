@@ -2,6 +2,7 @@
 //! killed.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -216,6 +217,32 @@ async fn backup_without_a_server_takes_in_the_write_ahead_log() {
     restore(&target, &restored).unwrap();
     assert_eq!(record(&open(&restored), "k/a").await.body, b"1");
     assert_eq!(record(&open(&copy), "k/a").await.body, b"1");
+}
+
+/// What is in the files is their owner's business, also in a backup.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_their_owners_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let log = EmbeddedStore::open(Options::at(&data)).unwrap();
+    let state = open(&data);
+    put(&state, "k/a", Put::new(*b"1")).await;
+    let target = directory.path().join("backup");
+    log.maintenance().unwrap().backup(&target).await.unwrap();
+    let mut n_files = 0;
+    for directory in [data, target] {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{entry:?} {mode:o}");
+            let name = entry.file_name().into_string().unwrap();
+            n_files += usize::from(name.starts_with(FILE));
+        }
+    }
+    assert_eq!(
+        n_files, 4,
+        "the file, two beside it while it is open, and the copy"
+    );
 }
 
 /// A verification of the directory reads the bookkeeping too.
