@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use factum_engine::{
     AuthenticationError, CreatedKey, Engine, EngineError, Identity, KeyError, KeyInfo, KeyRing,
@@ -96,6 +97,9 @@ impl std::fmt::Debug for ApiKeys {
     }
 }
 
+/// How long to wait before the keys are asked for again.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
 impl ApiKeys {
     /// Reads all keys of the store.
     ///
@@ -170,6 +174,11 @@ impl ApiKeys {
                 }
                 Ok(LiveStep::CaughtUp { .. }) => {}
                 Err(ReadError::Closed) => return Ok(()),
+                // Who reaches no database serves nothing from it, and can be told of no key.
+                Err(ReadError::Unavailable(error)) => {
+                    tracing::warn!(%error, "changes of API keys are not seen for now");
+                    tokio::time::sleep(RETRY_DELAY).await;
+                }
                 Err(error) => return Err(error.into()),
             }
         }

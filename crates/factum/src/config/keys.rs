@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::load::{ConfigError, Raw};
-use crate::config::value::{Bytes, Count, LeftOutList, List, LogFormat, LogLevel, Micros, Millis, PostgresUrl, Setting};
+use crate::config::value::{
+    Bytes, Count, LeftOutList, List, LogFormat, LogLevel, Micros, Millis, PostgresUrl, Setting,
+};
 
 /// What is known of one key.
 #[derive(Debug, Clone, Copy)]

@@ -3,5 +3,6 @@
 
 mod command_line;
 mod harness;
+mod postgres;
 mod real_data;
 mod serve;

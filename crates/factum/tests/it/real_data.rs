@@ -2,52 +2,67 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::harness::{DataFile, Server, data_files};
+use crate::postgres::initialised;
 
 #[test]
 fn real_files_are_imported_counted_exported_and_imported_again() {
     for file in data_files() {
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::start(dir.path());
-        let lines = file.lines();
-        let n_lines = lines.len();
-        let limit = n_lines.to_string();
-        let mut tail = server.spawn(&[
-            "tail",
-            "--json",
-            "--from-beginning",
-            "--types",
-            "github.>,permit.>,session.>",
-            "--limit",
-            &limit,
-        ]);
-        let summary = server.json(&["import", file.argument()]);
-        assert_eq!(
-            summary,
-            json!({"lines": n_lines, "appended": n_lines, "alreadyThere": 0})
-        );
-        check_counts(&server, &file);
-        check_queries(&server, &file);
-        check_export(&server, dir.path(), &lines);
-        let seen = BufReader::new(tail.stdout.take().unwrap())
-            .lines()
-            .map(Result::unwrap);
-        let seen: Vec<u64> = seen
-            .map(|line| parse(&line)["position"].as_u64().unwrap())
-            .collect();
-        assert_eq!(seen.len(), n_lines);
-        assert!(seen.is_sorted());
-        assert!(tail.wait().unwrap().success());
-        let again = server.json(&["import", file.argument()]);
-        assert_eq!(
-            again,
-            json!({"lines": n_lines, "appended": 0, "alreadyThere": n_lines})
-        );
-        assert_eq!(server.stop(), 0);
+        check_file(&file, dir.path(), &[]);
     }
+}
+
+#[test]
+fn real_files_are_the_same_on_postgresql() {
+    for file in data_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = initialised();
+        check_file(&file, dir.path(), &["--postgres", &database.url()]);
+    }
+}
+
+fn check_file(file: &DataFile, dir: &Path, arguments: &[&str]) {
+    let server = Server::start_with(dir, arguments);
+    let lines = file.lines();
+    let n_lines = lines.len();
+    let limit = n_lines.to_string();
+    let mut tail = server.spawn(&[
+        "tail",
+        "--json",
+        "--from-beginning",
+        "--types",
+        "github.>,permit.>,session.>",
+        "--limit",
+        &limit,
+    ]);
+    let summary = server.json(&["import", file.argument()]);
+    assert_eq!(
+        summary,
+        json!({"lines": n_lines, "appended": n_lines, "alreadyThere": 0})
+    );
+    check_counts(&server, file);
+    check_queries(&server, file);
+    check_export(&server, dir, &lines);
+    let seen = BufReader::new(tail.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let seen: Vec<u64> = seen
+        .map(|line| parse(&line)["position"].as_u64().unwrap())
+        .collect();
+    assert_eq!(seen.len(), n_lines);
+    assert!(seen.is_sorted());
+    assert!(tail.wait().unwrap().success());
+    let again = server.json(&["import", file.argument()]);
+    assert_eq!(
+        again,
+        json!({"lines": n_lines, "appended": 0, "alreadyThere": n_lines})
+    );
+    assert_eq!(server.stop(), 0);
 }
 
 /// Every value, word, month, type and user that was counted without Factum is found as often.
@@ -172,7 +187,7 @@ fn metadata(line: &str) -> &str {
     rest.split_once(",\"payload\":").unwrap().0
 }
 
-fn check_export(server: &Server, dir: &std::path::Path, lines: &[String]) {
+fn check_export(server: &Server, dir: &Path, lines: &[String]) {
     let out = dir.join("export.jsonl.zst");
     let out = out.to_str().unwrap();
     let summary = server.json(&["export", "--out", out]);
