@@ -49,6 +49,12 @@ pub enum OpenError {
         /// Its number.
         number: i32,
     },
+    /// The log of another store is being imported.
+    #[error("a migration into log {log} is not finished; go on with `factum migrate`")]
+    HalfImported {
+        /// The number.
+        log: i32,
+    },
     /// The server is too old.
     #[error("PostgreSQL {version} is too old; 14 is needed")]
     ServerTooOld {
@@ -86,6 +92,7 @@ impl OpenError {
             | Self::Encoding { .. }
             | Self::Row(_)
             | Self::Postgres(_) => ErrorCode::StoreFailed,
+            Self::HalfImported { .. } => ErrorCode::Locked,
             Self::Timeout => ErrorCode::Timeout,
         }
     }
@@ -103,6 +110,8 @@ pub(crate) enum Meaning {
     Full,
     /// The server takes no writes, as it follows another one; it did nothing.
     ReadOnly,
+    /// The log takes no appends: it was moved, or is being imported; it did nothing.
+    Moved,
     /// Some id is taken that was not; it did nothing.
     Taken,
     /// Anything else; it did nothing.
@@ -120,6 +129,7 @@ pub(crate) fn meaning(error: &tokio_postgres::Error) -> Meaning {
         (_, code) if code.code() == "FA003" || *code == SqlState::UNIQUE_VIOLATION => {
             Meaning::Taken
         }
+        (_, code) if code.code() == "FA004" => Meaning::Moved,
         (_, code) if *code == SqlState::DISK_FULL => Meaning::Full,
         (_, code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Meaning::ReadOnly,
         (_, code)
@@ -167,7 +177,7 @@ impl From<Failure> for ReadError {
                 Meaning::Lost | Meaning::Busy | Meaning::ReadOnly => {
                     Self::Unavailable(failure.into())
                 }
-                Meaning::Full | Meaning::Taken | Meaning::Refused => {
+                Meaning::Full | Meaning::Moved | Meaning::Taken | Meaning::Refused => {
                     Self::Io(io::Error::other(failure))
                 }
             },

@@ -19,9 +19,11 @@
 mod count;
 mod counters;
 mod decide;
+mod diagnose;
 mod error;
 mod facts;
 mod follow;
+mod import;
 mod leaves;
 mod options;
 mod pool;
@@ -36,10 +38,11 @@ mod state;
 mod statements;
 mod store;
 mod values;
-mod verify;
 mod writer;
 
+pub use crate::diagnose::{Diagnosis, diagnose};
 pub use crate::error::OpenError;
+pub use crate::import::{ImportOpenError, PostgresImport, set_moved};
 pub use crate::options::Options;
 pub use crate::schema::{LeafPolicy, Setup};
 pub use crate::state::{PostgresStateStore, StateClock, StateOptions};

@@ -18,10 +18,11 @@ const STEPS: &[(i32, &str, &str)] = &[
         include_str!("../migrations/0002_functions.sql"),
     ),
     (3, "state", include_str!("../migrations/0003_state.sql")),
+    (4, "import", include_str!("../migrations/0004_import.sql")),
 ];
 
 /// The version of the schema that this program works with.
-pub(crate) const VERSION: i32 = 3;
+pub(crate) const VERSION: i32 = 4;
 /// The oldest PostgreSQL that it works with, as `server_version_num` has it.
 const SERVER_MIN: i32 = 140_000;
 /// How many leaves a new log has.
@@ -67,8 +68,8 @@ pub struct Setup {
     pub schema: String,
     /// The number of the log.
     pub log: i32,
-    /// The role that engine nodes connect as. It is made if it is not there, and may then read
-    /// and append, and nothing else. Without one only the owner may.
+    /// The role that engine nodes connect as. It is made if it is not there, and may then read,
+    /// append and change the bookkeeping, and nothing else. Without one only the owner may.
     pub application_role: Option<String>,
     /// When leaves are closed.
     pub leaves: LeafPolicy,

@@ -8,8 +8,8 @@ use factum_model::{
 };
 use factum_store::{
     AppendError, AppendReceipt, AppendRequest, BoxFuture, Capability, CountRead, Counts,
-    EventStore, HeadWatch, Lineage, LineageId, LogPage, LogRead, Maintenance, ReadError,
-    StoreHealth, StoreId, StoreMetrics, StreamInfo, StreamPage, StreamRead, WriteState,
+    EventStore, HeadWatch, Lineage, LineageId, LogPage, LogRead, ReadError, StoreHealth, StoreId,
+    StoreMetrics, StreamInfo, StreamPage, StreamRead, WriteState,
 };
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
@@ -34,13 +34,22 @@ use crate::writer::Writer;
 /// The connections that the writer and the background have besides those of reads.
 const OWN_CONNECTIONS: usize = 2;
 
+/// What a log is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be read and appended to.
+    Serve,
+    /// To be read while it is being imported.
+    Import,
+}
+
 /// A log on PostgreSQL. Any number of nodes may have one open at a time.
 ///
 /// A store must be opened and used on a runtime of tokio. Dropping it ends its tasks; whoever
 /// waits for an append keeps it alive meanwhile.
 #[derive(Debug)]
 pub struct PostgresStore {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// It changes only while no store is open.
     lineage: Lineage,
     /// Becomes true when the writer has ended.
@@ -54,11 +63,16 @@ impl PostgresStore {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(options: Options) -> Result<Self, OpenError> {
+        Self::open_as(options, Purpose::Serve).await
+    }
+
+    /// Opens a log for serving it, or for reading back what is being imported.
+    pub(crate) async fn open_as(options: Options, purpose: Purpose) -> Result<Self, OpenError> {
         let statements = Statements::new(&options.schema, options.log)?;
         let connected = connect(&options.url, options.connect_timeout).await?;
         let look = async {
             schema::check(&connected.client, &options.schema).await?;
-            look_up(&connected.client, &statements).await
+            look_up(&connected.client, &statements, purpose).await
         };
         let (lineage, head) = tokio::time::timeout(options.read_timeout, look)
             .await
@@ -83,7 +97,10 @@ impl PostgresStore {
             ended.send_replace(true);
         });
         tasks.spawn(follow(Arc::clone(&shared)));
-        tasks.spawn(keep_leaves(Arc::clone(&shared), Arc::clone(&own)));
+        // An import makes the leaves that it needs.
+        if purpose == Purpose::Serve {
+            tasks.spawn(keep_leaves(Arc::clone(&shared), Arc::clone(&own)));
+        }
         if shared.options.notify {
             tasks.spawn(tell(Arc::clone(&shared), own));
         }
@@ -160,12 +177,18 @@ type Submitted = (
 async fn look_up(
     client: &Client,
     statements: &Statements,
+    purpose: Purpose,
 ) -> Result<(Lineage, Option<Position>), OpenError> {
     let (schema, log) = (&statements.schema, statements.log);
     let by_log = &[(&log as _, Type::INT4)];
-    let ask = format!("SELECT store_id, lineage FROM {schema}.logs WHERE log_id = $1");
+    let ask = format!(
+        "SELECT store_id, lineage, import_step IS NOT NULL FROM {schema}.logs WHERE log_id = $1"
+    );
     let row = client.query_typed_opt(&ask, by_log).await?;
     let row = row.ok_or(OpenError::NoLog { log })?;
+    if row.try_get(2)? && purpose == Purpose::Serve {
+        return Err(OpenError::HalfImported { log });
+    }
     let (Uuid(store_id), current): (Uuid, i64) = (row.try_get(0)?, row.try_get(1)?);
     let ask = format!(
         "SELECT lineage, last_position FROM {schema}.lineages WHERE log_id = $1 ORDER BY number"
@@ -267,10 +290,6 @@ impl EventStore for PostgresStore {
         values.push(("postgres_connections", connections as u64));
         values.push(("postgres_connections_idle", idle as u64));
         StoreMetrics { values }
-    }
-
-    fn maintenance(&self) -> Option<&dyn Maintenance> {
-        Some(&*self.shared)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -392,6 +392,11 @@ impl Writer {
                 self.shared.set_state(WriteState::Full);
                 return Some(Refusal::Full);
             }
+            Meaning::Moved => {
+                tracing::error!(error = ?failure, "the log takes no appends");
+                self.shared.set_state(WriteState::ReadOnly);
+                return Some(Refusal::ReadOnly);
+            }
             Meaning::Refused => {
                 tracing::error!(error = ?failure, "PostgreSQL has refused an append");
                 return Some(Refusal::Refused);
@@ -405,6 +410,7 @@ impl Writer {
             Meaning::Busy => Refusal::Busy,
             Meaning::Lost
             | Meaning::ReadOnly
+            | Meaning::Moved
             | Meaning::Taken
             | Meaning::Full
             | Meaning::Refused => Refusal::Unavailable,
@@ -418,6 +424,7 @@ enum Refusal {
     Unavailable,
     Busy,
     Full,
+    ReadOnly,
     Refused,
 }
 
@@ -434,6 +441,7 @@ impl Refusal {
             )),
             Self::Busy => overloaded("time that an append may wait for other nodes"),
             Self::Full => AppendError::StorageFull,
+            Self::ReadOnly => AppendError::ReadOnly,
             Self::Refused => AppendError::StoreFailed {
                 cause: "PostgreSQL refused the append".to_owned(),
             },

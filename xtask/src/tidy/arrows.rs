@@ -93,7 +93,12 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What tests may depend on besides.
-const FOR_TESTS: &[&str] = &["factum-testkit", "factum-store", "factum-store-embedded"];
+const FOR_TESTS: &[&str] = &[
+    "factum-testkit",
+    "factum-store",
+    "factum-store-embedded",
+    "factum-store-postgres",
+];
 
 pub(super) fn check() -> anyhow::Result<Vec<String>> {
     Ok(wrong_arrows(&packages()?))

@@ -103,7 +103,7 @@ fn refused(error: &tokio_postgres::Error) -> StateError {
             retry_after_ms: RETRY_AFTER_MS,
         },
         Meaning::Full => StateError::StorageFull,
-        Meaning::ReadOnly | Meaning::Taken | Meaning::Refused => {
+        Meaning::ReadOnly | Meaning::Moved | Meaning::Taken | Meaning::Refused => {
             tracing::error!(%error, "the bookkeeping was not changed");
             let cause = in_words(error);
             StateError::Failed { cause }

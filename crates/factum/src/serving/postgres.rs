@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use factum_store_postgres::{OpenError, Options, PostgresStore};
+use factum_store_postgres::{Diagnosis, OpenError, Options, PostgresStore};
 
 use crate::config::{Config, PostgresUrl, without_password};
 use crate::exit::Failure;
@@ -21,6 +21,12 @@ pub(crate) async fn open(config: &Config, url: &PostgresUrl) -> anyhow::Result<P
         ..options(config, url)
     });
     opened.await.map_err(|error| explained(&shown, error))
+}
+
+/// Looks at the database at a URL without opening a store there.
+pub(crate) async fn diagnose(config: &Config, url: &PostgresUrl) -> anyhow::Result<Diagnosis> {
+    let url = with_password(url, config)?;
+    Ok(factum_store_postgres::diagnose(&options(config, url)).await?)
 }
 
 fn options(config: &Config, url: String) -> Options {
@@ -88,6 +94,7 @@ pub(crate) fn explained(shown: &str, error: OpenError) -> anyhow::Error {
         OpenError::Url(_) => "a URL is like postgresql://user@host:5432/database",
         OpenError::Name { .. }
         | OpenError::Changed { .. }
+        | OpenError::HalfImported { .. }
         | OpenError::ServerTooOld { .. }
         | OpenError::Encoding { .. }
         | OpenError::Row(_) => "",

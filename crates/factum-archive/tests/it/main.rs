@@ -1,0 +1,6 @@
+//! Logs moved between real stores, interrupted and refused.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod moves;
+mod refusals;
+mod stores;
