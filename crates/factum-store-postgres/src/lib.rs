@@ -38,6 +38,7 @@ mod state;
 mod statements;
 mod store;
 mod values;
+mod verify;
 mod writer;
 
 pub use crate::diagnose::{Diagnosis, diagnose};

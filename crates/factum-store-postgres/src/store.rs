@@ -8,8 +8,8 @@ use factum_model::{
 };
 use factum_store::{
     AppendError, AppendReceipt, AppendRequest, BoxFuture, Capability, CountRead, Counts,
-    EventStore, HeadWatch, Lineage, LineageId, LogPage, LogRead, ReadError, StoreHealth, StoreId,
-    StoreMetrics, StreamInfo, StreamPage, StreamRead, WriteState,
+    EventStore, HeadWatch, Lineage, LineageId, LogPage, LogRead, Maintenance, ReadError,
+    StoreHealth, StoreId, StoreMetrics, StreamInfo, StreamPage, StreamRead, WriteState,
 };
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
@@ -290,6 +290,10 @@ impl EventStore for PostgresStore {
         values.push(("postgres_connections", connections as u64));
         values.push(("postgres_connections_idle", idle as u64));
         StoreMetrics { values }
+    }
+
+    fn maintenance(&self) -> Option<&dyn Maintenance> {
+        Some(&*self.shared)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
