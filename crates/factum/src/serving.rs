@@ -8,7 +8,8 @@ mod store;
 pub(crate) use crate::serving::logging::start as start_logging;
 pub(crate) use crate::serving::options::{engine as engine_options, server as server_options};
 pub(crate) use crate::serving::postgres::{
-    explained as explained_postgres, open as open_postgres, with_password,
+    diagnose as diagnose_postgres, explained as explained_postgres, open as open_postgres,
+    with_password,
 };
 pub(crate) use crate::serving::store::{
     open as open_store, open_read_only as open_store_read_only,

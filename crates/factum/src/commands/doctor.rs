@@ -6,20 +6,26 @@ use std::path::Path;
 use std::time::Duration;
 
 use factum_model::{Clock as _, SystemClock, Timestamp};
+use factum_store_postgres::Diagnosis;
 use hyper::header::DATE;
 use serde::Serialize;
 
 use crate::cli::Context;
 use crate::client::{Call, Client, Problem, target};
-use crate::config::data_dir;
+use crate::config::{data_dir, load};
 use crate::exit::Failure;
 use crate::machine::{OpenFiles, mount, sync_rates};
 use crate::output::{Out, Tone, size};
 use crate::rundir::{self, Server};
+use crate::serving;
 
 /// Check the data directory, the disk, the clock and the server
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Look at this PostgreSQL too [default: postgres.url]
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,7 +70,7 @@ impl Checks {
     }
 }
 
-pub(crate) async fn run(_: Args, context: &mut Context) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()> {
     let globals = &context.globals;
     let data = data_dir(
         globals.config.as_deref(),
@@ -81,6 +87,7 @@ pub(crate) async fn run(_: Args, context: &mut Context) -> anyhow::Result<()> {
     clock(&mut checks);
     open_files(&mut checks);
     run_file(&data, &mut checks);
+    postgres(&args, context, &mut checks).await?;
     server(context, &mut checks).await;
     let n_bad = checks
         .0
@@ -118,6 +125,102 @@ fn write(checks: &[Check], out: &mut Out) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How far two clocks may be apart before it is worth a word.
+const CLOCK_TOLERANCE_US: i64 = 1_000_000;
+
+/// Looks at the PostgreSQL that the configuration names.
+async fn postgres(args: &Args, context: &Context, checks: &mut Checks) -> anyhow::Result<()> {
+    const CHECK: &str = "postgresql";
+    let globals = &context.globals;
+    let flags: Vec<_> = args
+        .postgres
+        .iter()
+        .map(|url| ("postgres.url".to_owned(), url.clone()))
+        .collect();
+    let loaded = load(globals.config.as_deref(), &context.environment, &flags)?;
+    let Some(url) = &loaded.config.postgres_url else {
+        return Ok(());
+    };
+    match serving::diagnose_postgres(&loaded.config, url).await {
+        Ok(found) => found_postgres(&found, checks),
+        Err(error) => checks.add(
+            CHECK,
+            State::Bad,
+            format!("{url:?}: {error:#}"),
+            "is it there, and may this role connect?",
+        ),
+    }
+    Ok(())
+}
+
+fn found_postgres(found: &Diagnosis, checks: &mut Checks) {
+    let (connections_max, connections) = found.connections;
+    checks.good(
+        "postgresql",
+        format!(
+            "version {}, as {}, {connections} of {connections_max} connections",
+            found.server, found.role
+        ),
+    );
+    if !found.is_durable {
+        checks.add(
+            "postgresql",
+            State::Bad,
+            "it acknowledges what is not on its disk",
+            "set fsync and synchronous_commit to on",
+        );
+    }
+    if !found.has_synchronous_standby {
+        checks.good(
+            "standby",
+            "none confirms commits: a failover may lose the last of them",
+        );
+    }
+    if found.clock_ahead_us.abs() > CLOCK_TOLERANCE_US {
+        checks.add(
+            "clocks",
+            State::Warning,
+            format!("{} ms apart", found.clock_ahead_us.abs() / 1000),
+            "have the clocks of both machines set by NTP",
+        );
+    }
+    if let Some(reason) = &found.not_ready {
+        checks.add(
+            "schema",
+            State::Bad,
+            reason.clone(),
+            "`factum postgres init`",
+        );
+        return;
+    }
+    checks.good("schema", format!("{} events", found.n_events));
+    if !found.may_append {
+        checks.add(
+            "role",
+            State::Bad,
+            format!("{} may not append", found.role),
+            "`factum postgres init --application-role ROLE` as the owner",
+        );
+    } else if found.role_owns_tables {
+        checks.add(
+            "role",
+            State::Warning,
+            format!("{} may change the tables themselves", found.role),
+            "let servers connect as a role of their own: `factum postgres init --application-role ROLE`",
+        );
+    } else {
+        checks.good("role", format!("{} may read and append only", found.role));
+    }
+    if found.leaves_ready == 0 {
+        checks.add(
+            "partitions",
+            State::Warning,
+            "none stands ready",
+            "a running server makes them",
+        );
+    }
 }
 
 /// Tells whether the directory is there.

@@ -47,6 +47,35 @@ fn a_database_that_is_not_set_up_is_refused_with_the_way_to_do_it() {
 }
 
 #[test]
+fn the_doctor_tells_what_a_database_lacks() {
+    let database = Database::create();
+    let dir = tempfile::tempdir().unwrap();
+    let look = |url: &str| {
+        let output = factum(dir.path())
+            .args(["doctor", "--json", "--postgres", url])
+            .output()
+            .unwrap();
+        let checks: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        move |name: &str| {
+            let checks = checks.as_array().unwrap();
+            let found = checks.iter().find(|check| check["check"] == name);
+            found.map(|check| check["state"].as_str().unwrap().to_owned())
+        }
+    };
+    let before = look(&database.url());
+    assert_eq!(before("schema").as_deref(), Some("bad"));
+    let role = format!("app_{}", std::process::id());
+    init(&["--postgres", &database.url(), "--application-role", &role]);
+    let as_owner = look(&database.url());
+    assert_eq!(as_owner("schema").as_deref(), Some("good"));
+    assert_eq!(as_owner("role").as_deref(), Some("warning"));
+    let as_application = look(&database.url_as(&role));
+    assert_eq!(as_application("role").as_deref(), Some("good"));
+    let nowhere = look("postgresql://nobody@127.0.0.1:1/x");
+    assert_eq!(nowhere("postgresql").as_deref(), Some("bad"));
+}
+
+#[test]
 fn the_sql_that_is_printed_sets_a_database_up() {
     let sql = init(&["--print", "--leaves", "daily"]);
     let database = Database::create();
