@@ -210,3 +210,21 @@ fn migrate(connection: &mut Connection) -> Result<(), StateOpenError> {
     }
     Ok(transaction.commit()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is answered has to survive the power, which no test can cut: SQLite promises it for
+    /// these settings.
+    #[test]
+    fn commits_are_synced() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = open_writer(&StateOptions::at(directory.path())).unwrap();
+        assert_eq!(pragma(&connection, "synchronous").unwrap(), 2);
+        let mode: String = connection
+            .pragma_query_value(None, "journal_mode", |row| row.get(0))
+            .unwrap();
+        assert_eq!(mode, "wal");
+    }
+}
