@@ -60,13 +60,22 @@ pub(crate) struct Plan<'a> {
 #[derive(Debug)]
 pub(crate) struct PlannedStream<'a> {
     pub(crate) stream: &'a StreamId,
-    /// The version that it is taken to have; `None` where that does not matter.
-    pub(crate) version: Option<u64>,
+    /// The version that it is taken to have, if anything is known of it.
+    version: Option<u64>,
+    /// A decision rests on the version.
+    is_relied_on: bool,
     /// How many events it gets.
     pub(crate) n_events: u64,
     /// Which of the events are its first and last, counted from one.
     pub(crate) first: Option<u64>,
     pub(crate) last: Option<u64>,
+}
+
+impl PlannedStream<'_> {
+    /// Returns the version that it must have; `None` where that does not matter.
+    pub(crate) fn guard(&self) -> Option<u64> {
+        self.version.filter(|_| self.is_relied_on)
+    }
 }
 
 /// An event that is to be appended.
@@ -241,6 +250,7 @@ impl<'a, 'f> Group<'a, 'f> {
                 }
             }
         }
+        stream.is_relied_on |= expected != ExpectedVersion::Any;
         Some(stream.version? + stream.n_events)
     }
 
@@ -391,6 +401,7 @@ impl<'a, 'f> Group<'a, 'f> {
         self.plan.streams.push(PlannedStream {
             stream,
             version: self.facts.versions.get(stream).copied(),
+            is_relied_on: false,
             n_events: 0,
             first: None,
             last: None,

@@ -60,7 +60,7 @@ impl<'a> Arrays<'a> {
                 .stream_types
                 .push(planned.stream.aggregate_type.as_str());
             arrays.stream_ids.push(planned.stream.aggregate_id.as_str());
-            arrays.stream_versions.push(planned.version.map(bigint));
+            arrays.stream_versions.push(planned.guard().map(bigint));
             arrays.stream_counts.push(bigint(planned.n_events));
             arrays.stream_firsts.push(planned.first.map(bigint));
             arrays.stream_lasts.push(planned.last.map(bigint));
