@@ -15,6 +15,15 @@ pub enum OpenError {
     /// The URL is not one.
     #[error("the URL of PostgreSQL is not valid")]
     Url(#[source] tokio_postgres::Error),
+    /// The URL asks for TLS in a way that is not known, or its certificates cannot be read.
+    #[error("TLS to PostgreSQL cannot be set up: {rule}")]
+    Tls {
+        /// What is wrong, in words.
+        rule: &'static str,
+        /// Why.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// The name goes into statements, and has characters that are not allowed there.
     #[error("{what} {name:?} must be a lower-case letter, then at most 39 of a-z, 0-9 and _")]
     Name {
@@ -83,7 +92,7 @@ impl OpenError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Url(_) | Self::Name { .. } => ErrorCode::InvalidRequest,
+            Self::Url(_) | Self::Tls { .. } | Self::Name { .. } => ErrorCode::InvalidRequest,
             Self::NotSetUp { .. }
             | Self::NoLog { .. }
             | Self::Version { .. }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio_postgres::{AsyncMessage, Client};
 
 use crate::counters::add;
 use crate::error::OpenError;
@@ -89,8 +89,8 @@ async fn ask(shared: &Shared) {
 async fn listen(shared: &Shared) -> Result<Listening, OpenError> {
     let options = &shared.options;
     let url = options.listen_url.as_ref().unwrap_or(&options.url);
-    let config = parse(url, options.connect_timeout)?;
-    let connecting = timeout(options.connect_timeout, config.connect(NoTls));
+    let (config, tls) = parse(url, options.connect_timeout)?;
+    let connecting = timeout(options.connect_timeout, config.connect(tls));
     let (client, mut connection) = connecting.await.map_err(|_| OpenError::Timeout)??;
     let heard = Arc::new(Notify::new());
     let mut mover = JoinSet::new();

@@ -37,6 +37,7 @@ mod shared;
 mod state;
 mod statements;
 mod store;
+mod tls;
 mod values;
 mod verify;
 mod writer;

@@ -13,10 +13,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, NoTls, Row};
+use tokio_postgres::{Client, Config, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Failure, Meaning, OpenError, meaning};
 use crate::options::Options;
+use crate::tls::Trust;
 
 /// How long to wait before a read is tried again on another connection.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -36,8 +38,13 @@ pub(crate) struct Connected {
 }
 
 /// Reads a URL.
-pub(crate) fn parse(url: &str, connect_timeout: Duration) -> Result<Config, OpenError> {
-    let mut config = Config::from_str(url).map_err(OpenError::Url)?;
+pub(crate) fn parse(
+    url: &str,
+    connect_timeout: Duration,
+) -> Result<(Config, MakeRustlsConnect), OpenError> {
+    let (url, trust) = Trust::split(url)?;
+    let mut config = Config::from_str(&url).map_err(OpenError::Url)?;
+    let tls = trust.connector(&mut config)?;
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(connect_timeout);
     }
@@ -48,13 +55,13 @@ pub(crate) fn parse(url: &str, connect_timeout: Duration) -> Result<Config, Open
     if config.get_target_session_attrs() == TargetSessionAttrs::Any {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
-    Ok(config)
+    Ok((config, tls))
 }
 
 /// Makes one connection.
 pub(crate) async fn connect(url: &str, limit: Duration) -> Result<Connected, OpenError> {
-    let config = parse(url, limit)?;
-    let (client, connection) = tokio::time::timeout(limit, config.connect(NoTls))
+    let (config, tls) = parse(url, limit)?;
+    let (client, connection) = tokio::time::timeout(limit, config.connect(tls))
         .await
         .map_err(|_| OpenError::Timeout)??;
     let mut mover = JoinSet::new();
@@ -79,11 +86,11 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(options: &Options, size: usize) -> Result<Self, OpenError> {
-        let config = parse(&options.url, options.connect_timeout)?;
+        let (config, tls) = parse(&options.url, options.connect_timeout)?;
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
-        let manager = Manager::from_config(config, NoTls, recycling);
+        let manager = Manager::from_config(config, tls, recycling);
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(size.max(1))
             .create_timeout(Some(options.connect_timeout))

@@ -8,4 +8,5 @@ mod nodes;
 mod opened;
 mod queries;
 mod state;
+mod tls;
 mod upkeep;

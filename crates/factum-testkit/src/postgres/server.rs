@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
@@ -12,6 +12,8 @@ use std::time::Duration;
 use super::SUPERUSER;
 use super::programs::{Programs, is_root};
 
+/// The port of which sockets have the number in their names.
+const PORT: u16 = 5432;
 /// How long the server may take to start, in tenths of a second.
 const START_PATIENCE: u32 = 1200;
 
@@ -86,7 +88,7 @@ fn use_or_start(programs: &Programs, directory: &Path) -> File {
         // The watchdog may have removed the directory while this waited for the lock.
         let is_there =
             fs::metadata(&users).is_ok_and(|there| there.ino() == file.metadata().unwrap().ino());
-        if is_there && is_ready(programs, directory) {
+        if is_there && is_ready(programs, directory, PORT) {
             return file;
         }
     }
@@ -120,7 +122,7 @@ fn start_shared(programs: &Programs, directory: &Path) {
         .stderr(log(directory))
         .spawn();
     drop(watchdog.unwrap());
-    wait_until_ready(programs, directory);
+    wait_until_ready(programs, directory, PORT);
 }
 
 fn initialise(programs: &Programs, directory: &Path) {
@@ -140,9 +142,10 @@ fn log(directory: &Path) -> File {
     options.open(directory.join("log")).unwrap()
 }
 
-fn is_ready(programs: &Programs, directory: &Path) -> bool {
+fn is_ready(programs: &Programs, directory: &Path, port: u16) -> bool {
     let mut ask = programs.command("pg_isready");
-    ask.args(["-q", "-t", "10", "-h"]).arg(directory);
+    ask.args(["-q", "-t", "10", "-p", &port.to_string(), "-h"]);
+    ask.arg(directory);
     ask.status().unwrap().success()
 }
 
@@ -150,9 +153,9 @@ fn is_ready(programs: &Programs, directory: &Path) -> bool {
     clippy::disallowed_methods,
     reason = "a process that starts says nothing when it is ready"
 )]
-fn wait_until_ready(programs: &Programs, directory: &Path) {
+fn wait_until_ready(programs: &Programs, directory: &Path, port: u16) {
     for _ in 0..START_PATIENCE {
-        if is_ready(programs, directory) {
+        if is_ready(programs, directory, port) {
             return;
         }
         std::thread::sleep(Duration::from_millis(100));
@@ -172,6 +175,7 @@ pub(super) fn url(sockets: &Path, role: &str, database: &str) -> String {
 pub struct PrivateServer {
     programs: Programs,
     directory: PathBuf,
+    settings: Vec<String>,
     server: Option<Child>,
 }
 
@@ -182,6 +186,40 @@ impl PrivateServer {
     /// When PostgreSQL is not installed, or does not start.
     #[must_use]
     pub fn start() -> Self {
+        let mut this = Self::make();
+        this.settings.push("listen_addresses=".to_owned());
+        this.resume();
+        this
+    }
+
+    /// Makes a server that speaks TLS on a free port of this machine, with a certificate and its
+    /// key as PEM, and starts it. Returns the port too.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed, or does not start.
+    #[must_use]
+    pub fn start_with_tls(certificate: &str, key: &str) -> (Self, u16) {
+        let mut this = Self::make();
+        let data = this.directory.join("data");
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = data.join(name);
+            fs::write(&path, text).unwrap();
+            // The server uses no key that others can read.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            this.programs.give(&path);
+        }
+        // The port is free until somebody else takes it, which nobody does in a moment.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let settings = ["listen_addresses=127.0.0.1", "ssl=on"].map(str::to_owned);
+        this.settings.extend(settings);
+        this.settings.push(format!("port={port}"));
+        this.resume_at(port);
+        (this, port)
+    }
+
+    fn make() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let programs = Programs::find();
@@ -192,13 +230,12 @@ impl PrivateServer {
         }
         programs.make_directory(&directory);
         initialise(&programs, &directory);
-        let mut this = Self {
+        Self {
             programs,
             directory,
+            settings: Vec::new(),
             server: None,
-        };
-        this.resume();
-        this
+        }
     }
 
     /// Starts the server again after it was stopped.
@@ -206,21 +243,28 @@ impl PrivateServer {
     /// # Panics
     /// When it does not start.
     pub fn resume(&mut self) {
-        let mut server = self.programs.owned(
-            &self.programs.path("postgres"),
-            &["setpriv", "--pdeathsig", "QUIT"],
-        );
+        self.resume_at(PORT);
+    }
+
+    fn resume_at(&mut self, port: u16) {
+        // The wish to end with this process is lost when the user changes, so it comes after.
+        let mut server = self.programs.owned(Path::new("setpriv"), &[]);
         server
+            .args(["--pdeathsig", "QUIT"])
+            .arg(self.programs.path("postgres"))
             .arg("-D")
             .arg(self.directory.join("data"))
             .arg("-k")
             .arg(&self.directory)
-            .args(["-c", "listen_addresses=", "-c", "TimeZone=UTC"])
+            .args(["-c", "TimeZone=UTC"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log(&self.directory));
+        for setting in &self.settings {
+            server.args(["-c", setting]);
+        }
         self.server = Some(server.spawn().unwrap());
-        wait_until_ready(&self.programs, &self.directory);
+        wait_until_ready(&self.programs, &self.directory, port);
     }
 
     /// Stops the server at once, without letting it finish anything, as a crash does.
