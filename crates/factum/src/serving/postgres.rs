@@ -92,6 +92,9 @@ pub(crate) fn explained(shown: &str, error: OpenError) -> anyhow::Error {
             "is PostgreSQL there, and may this role connect? `factum doctor` tells more"
         }
         OpenError::Url(_) => "a URL is like postgresql://user@host:5432/database",
+        OpenError::Tls { .. } => {
+            "sslmode=require verifies the server; sslrootcert names whom to trust"
+        }
         OpenError::Name { .. }
         | OpenError::Changed { .. }
         | OpenError::HalfImported { .. }
