@@ -27,7 +27,7 @@ pub struct EngineOptions {
     pub filter_limits: FilterLimits,
     /// How long one read may look for matches before it answers with what it has.
     pub read_time_max: Duration,
-    /// How many reads with a filter may be at work at once; others wait as long as one may take.
+    /// How many reads with a filter may be at work at once; others wait as long as a count may take.
     pub queries_max: usize,
     /// How long one count may take before it answers with what it has.
     pub count_time_max: Duration,
@@ -72,8 +72,12 @@ impl Engine {
     pub fn new(store: Arc<dyn EventStore>, options: EngineOptions) -> Self {
         Self {
             store,
-            queries: Arc::new(Semaphore::new(options.queries_max)),
-            counts: Arc::new(Semaphore::new(options.counts_max)),
+            queries: Arc::new(Semaphore::new(
+                options.queries_max.min(Semaphore::MAX_PERMITS),
+            )),
+            counts: Arc::new(Semaphore::new(
+                options.counts_max.min(Semaphore::MAX_PERMITS),
+            )),
             options: Arc::new(options),
         }
     }

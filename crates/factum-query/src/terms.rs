@@ -312,6 +312,8 @@ pub fn source_terms(
         left_out,
         hides_next: false,
         hidden_in: None,
+        hidden_places: 0,
+        hides_words: false,
         hasher,
         with_words: part == Part::Payload,
         path_terms_left: limits.path_terms_max,
@@ -328,6 +330,10 @@ pub fn source_terms(
         canonical: Vec::new(),
     };
     walk(json, &mut writer);
+    if writer.hides_words && writer.with_words {
+        // Whatever else had no room: without this term nothing says that words are missing.
+        writer.sink.path_term(hasher.words_left_out());
+    }
     writer.coverage
 }
 
@@ -337,6 +343,10 @@ struct Writer<'w, S> {
     hides_next: bool,
     /// How many containers are open around one that is left out.
     hidden_in: Option<usize>,
+    /// A bit for every place of which it was said that its value is left out.
+    hidden_places: u64,
+    /// Words may be left out.
+    hides_words: bool,
     hasher: &'w TermHasher,
     with_words: bool,
     path_terms_left: usize,
@@ -367,12 +377,15 @@ impl<S: TermSink> Writer<'_, S> {
         }
     }
 
-    /// Says that the value at a place is left out.
-    fn leave_out(&mut self, place: u64) {
+    /// Says that the value at a place is left out, once.
+    fn leave_out(&mut self, index: usize, place: u64) {
         self.hides_next = true;
-        self.path_term(self.hasher.left_out(place));
-        if self.with_words {
-            self.path_term(self.hasher.words_left_out());
+        self.hides_words = true;
+        // More places than bits share the last one: what they hide is said every time.
+        let bit = 1 << index.min(63);
+        if index >= 63 || self.hidden_places & bit == 0 {
+            self.hidden_places |= bit;
+            self.path_term(self.hasher.left_out(place));
         }
     }
 
@@ -480,8 +493,9 @@ impl<'a, S: TermSink> Visit<'a> for Writer<'_, S> {
             let place = self.hasher.hash(*own, name.as_bytes(), TAG_MEMBER);
             *next = place;
             self.path_term(place);
-            if self.left_out.contains(&place) {
-                self.leave_out(place);
+            let hidden = self.left_out.iter().position(|hidden| *hidden == place);
+            if let Some(index) = hidden {
+                self.leave_out(index, place);
             }
         }
     }

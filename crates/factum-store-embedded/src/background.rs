@@ -200,18 +200,22 @@ fn seal(shared: &Shared, segment: &Segment, closed: ClosedSegment) -> Result<(),
         log_end: closed.end.offset,
     };
     let name = segment.entry.index_name(generation);
-    let write = |tail: &TailIndex| build::write(&*shared.disk, &name, &identity, tail);
+    // A name of its own until it is whole: others may fail to sync names meanwhile, which forgets
+    // what was changed before.
+    let new_name = format!("{name}.new");
+    let write = |tail: &TailIndex| build::write(&*shared.disk, &new_name, &identity, tail);
     let Some(written) = segment.read_tail(write) else {
         // It is in a file already.
         return Ok(());
     };
     written?;
-    let sealed = SealedIndex::open(shared.disk.open(&name)?, &identity)?;
     let names = shared.alone_with_names();
+    shared.disk.rename(&new_name, &name)?;
     // The manifest names what is there.
     shared.disk.sync_dir()?;
+    let sealed = SealedIndex::open(shared.disk.open(&name)?, &identity)?;
     shared
-        .change_manifest(|manifest| {
+        .change_manifest(&names, |manifest| {
             let base = segment.entry.base;
             let entry = manifest
                 .segments

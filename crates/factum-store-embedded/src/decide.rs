@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use bytes::Bytes;
-use factum_model::{EventId, NewEvent, Position, RecordedEvent, SequenceNumber, Timestamp};
+use factum_model::{
+    EventId, LimitExceeded, NewEvent, Position, RecordedEvent, SequenceNumber, Timestamp,
+};
 use factum_query::{Filter, narrowing};
 use factum_store::{
     AppendCondition, AppendError, AppendReceipt, EventReceipt, PartialRepeat, ReadError,
@@ -339,7 +341,7 @@ impl GroupPlan<'_> {
         };
         let narrowing = narrowing(filter);
         let mut possible = Vec::new();
-        let mut n_doubtful = 0;
+        let (mut n_doubtful, mut n_missing) = (0, 0);
         for segment in self.segments.iter() {
             let end = segment.ordinals_to(Some(last)).end;
             let start = if segment.entry.base >= first {
@@ -352,12 +354,10 @@ impl GroupPlan<'_> {
             }
             let bounds = segment.bounds(&narrowing, &(start..end))?;
             n_doubtful += bounds.doubtful().len();
+            n_missing += u64::from(end.saturating_sub(segment.documents().end().max(start)));
             if n_doubtful > CONDITION_DOUBTFUL_MAX {
                 // All other appends wait meanwhile.
-                return Err(AppendError::Overloaded {
-                    limit: "events that the condition would have to read",
-                    retry_after_ms: 500,
-                });
+                return Err(too_doubtful(n_doubtful, n_missing));
             }
             possible.push((segment, bounds.possible));
         }
@@ -371,6 +371,23 @@ impl GroupPlan<'_> {
         }
         Ok(None)
     }
+}
+
+/// Refuses a condition for which too many events would have to be read: for now if that is because
+/// they are not indexed yet.
+fn too_doubtful(n_doubtful: u64, n_missing: u64) -> AppendError {
+    if n_missing > 0 {
+        return AppendError::Overloaded {
+            limit: "events that the condition would have to read",
+            retry_after_ms: 500,
+        };
+    }
+    let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
+    AppendError::Limit(LimitExceeded {
+        what: "number of events to read for the condition, which the index leaves out in part",
+        limit: number(CONDITION_DOUBTFUL_MAX),
+        actual: number(n_doubtful),
+    })
 }
 
 const fn receipt(event: &RecordedEvent, deduplicated: bool) -> EventReceipt {

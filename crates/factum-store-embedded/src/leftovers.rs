@@ -11,7 +11,14 @@ use crate::open::OpenError;
 /// How much is read at once.
 const CHUNK_BYTES: u64 = 1 << 20;
 /// The ends of the names of files that can be made again, or are not whole yet.
-const DERIVED: [&str; 5] = [".idx", ".doc", ".doc.new", ".log.new", ".damaged.new"];
+const DERIVED: [&str; 6] = [
+    ".idx",
+    ".idx.new",
+    ".doc",
+    ".doc.new",
+    ".log.new",
+    ".damaged.new",
+];
 
 /// Tells whether a file is the log of a segment.
 pub(crate) fn is_log(name: &str) -> bool {

@@ -50,11 +50,14 @@ pub struct Options {
     pub full_retry_delay: Duration,
     /// How many closed segments may wait for their index before appends are refused.
     pub unsealed_segments_max: usize,
+    /// How many reads that look for matches, and counts, may be at work at once; others wait. Each
+    /// has its own limit of time, also when nobody waits for it any more.
+    pub searches_max: usize,
     /// Whether payloads and metadata are indexed. Without it a filter that asks for them looks at
     /// every event.
     pub index_documents: bool,
-    /// What of payloads is not indexed. A filter that asks for it looks at every event of which
-    /// something there was left out. Events that are indexed already stay as they are.
+    /// What of payloads is not indexed. A filter that asks for it, or for words, looks at every event
+    /// of which something there was left out. Events that are indexed already stay as they are.
     pub index_left_out: Vec<LeftOut>,
     /// How many events have the terms of their documents in a hash table before these are packed.
     pub document_run_events: u32,
@@ -92,6 +95,7 @@ impl Options {
             seal_delay: Duration::from_millis(50),
             full_retry_delay: Duration::from_secs(1),
             unsealed_segments_max: 3,
+            searches_max: 64,
             index_documents: true,
             index_left_out: Vec::new(),
             document_run_events: 16_384,

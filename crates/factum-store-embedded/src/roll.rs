@@ -64,7 +64,7 @@ pub(crate) fn roll(writer: &mut Writer) -> Result<(), ManifestError> {
         end: writer.end,
         index: None,
     };
-    shared.change_manifest(|manifest| {
+    shared.change_manifest(&names, |manifest| {
         if let Some(last) = manifest.segments.last_mut() {
             last.closed = Some(closed);
         }

@@ -15,7 +15,7 @@ use factum_store::{
     MaintenanceError, ReadError, StoreHealth, StoreMetrics, StreamInfo, StreamPage, StreamRead,
     VerifyReport, WriteState,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::background::{Background, Task};
 use crate::backup::{BackupTarget, Snapshot, backup};
@@ -55,6 +55,8 @@ pub struct EmbeddedStore {
     /// What was durable for certain when the store was opened.
     settled: Option<Position>,
     threads: Mutex<Threads>,
+    /// Room for reads that may look at many events.
+    searches: Arc<Semaphore>,
     _lock: Option<Box<dyn LockGuard>>,
 }
 
@@ -164,7 +166,9 @@ impl EmbeddedStore {
                 threads.cold = Some((bell, thread));
             }
         }
+        let searches_max = shared.options.searches_max.clamp(1, Semaphore::MAX_PERMITS);
         let store = Self {
+            searches: Arc::new(Semaphore::new(searches_max)),
             shared,
             lineage,
             damaged: opened.damaged,
@@ -345,6 +349,24 @@ impl EmbeddedStore {
         let shared = Arc::clone(&self.shared);
         let done = runtime.spawn_blocking(move || read(&shared.log)).await;
         done.unwrap_or(Err(ReadError::Closed))
+    }
+
+    /// Runs a read that may look at many events. Room for it is held until it ends, not only as
+    /// long as somebody waits for it.
+    async fn searching<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Log) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return read(&self.shared.log);
+        }
+        let room = Arc::clone(&self.searches).acquire_owned().await;
+        let room = room.map_err(|_| ReadError::Closed)?;
+        self.blocking(move |log| {
+            let _room = room;
+            read(log)
+        })
+        .await
     }
 
     /// Tells whether a read can be answered from memory, and at once.
@@ -533,12 +555,15 @@ impl EventStore for EmbeddedStore {
             if self.is_recent(&request) {
                 return self.shared.log.read_log(&request);
             }
-            self.blocking(move |log| log.read_log(&request)).await
+            if request.filter.is_empty() {
+                return self.blocking(move |log| log.read_log(&request)).await;
+            }
+            self.searching(move |log| log.read_log(&request)).await
         })
     }
 
     fn count(&self, request: CountRead) -> BoxFuture<'_, Result<Counts, ReadError>> {
-        Box::pin(self.blocking(move |log| log.count(&request)))
+        Box::pin(self.searching(move |log| log.count(&request)))
     }
 
     fn read_stream(&self, request: StreamRead) -> BoxFuture<'_, Result<StreamPage, ReadError>> {

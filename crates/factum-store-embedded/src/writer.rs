@@ -63,6 +63,7 @@ impl Shared {
     /// it was; the error says whether the one on the disk does.
     pub(crate) fn change_manifest(
         &self,
+        _names: &MutexGuard<'_, ()>,
         change: impl FnOnce(&mut Manifest),
     ) -> Result<(), ManifestError> {
         let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,9 +193,10 @@ impl Writer {
         if !self.is_closed_in_manifest() {
             return Ok(());
         }
+        let names = self.shared.alone_with_names();
         let opened = self
             .shared
-            .change_manifest(|manifest| manifest.clean = None);
+            .change_manifest(&names, |manifest| manifest.clean = None);
         opened.map_err(not_stored)
     }
 
@@ -467,10 +469,12 @@ impl Writer {
                 end: self.end,
                 head: self.next.previous(),
             };
-            if let Err(error) = self
+            let names = self.shared.alone_with_names();
+            let closed = self
                 .shared
-                .change_manifest(|manifest| manifest.clean = Some(clean))
-            {
+                .change_manifest(&names, |manifest| manifest.clean = Some(clean));
+            drop(names);
+            if let Err(error) = closed {
                 tracing::error!(%error, "the manifest could not be written at close");
             }
             self.shared.set_state(WriteState::Closed);

@@ -185,13 +185,7 @@ fn what_is_left_out_has_the_terms_that_say_so_and_no_others() {
         assert!(source_terms(&HASHER, source, &TermLimits::default(), &mut taken).is_complete());
         taken
     };
-    let marks = |path: &str| {
-        [
-            place(path),
-            HASHER.left_out(place(path)),
-            HASHER.words_left_out(),
-        ]
-    };
+    let marks = |path: &str| [place(path), HASHER.left_out(place(path))];
     for body in [
         r#""two words""#,
         "1",
@@ -204,6 +198,7 @@ fn what_is_left_out_has_the_terms_that_say_so_and_no_others() {
         let mut paths = marks("body").to_vec();
         paths.push(place("id"));
         paths.push(fact(Part::Payload, "id", is(7)));
+        paths.push(HASHER.words_left_out());
         assert_eq!(
             taken(&json),
             Taken {
@@ -215,16 +210,35 @@ fn what_is_left_out_has_the_terms_that_say_so_and_no_others() {
     }
     let inside = taken(r#"{"items":[{"note":"word","id":"x"},{"id":[]}]}"#);
     let without = taken_without(r#"{"items":[{"id":"x"},{"id":[]}]}"#);
-    let rest = inside
-        .paths
-        .iter()
-        .filter(|term| !marks("items.[].note").contains(term));
+    let mut marks = marks("items.[].note").to_vec();
+    marks.push(HASHER.words_left_out());
+    let rest = inside.paths.iter().filter(|term| !marks.contains(term));
     assert!(rest.eq(&without.paths));
     assert_eq!(inside.words, without.words);
     assert_eq!(
         taken(r#"{"Body":1,"other":"x"}"#),
         taken_without(r#"{"Body":1,"other":"x"}"#)
     );
+}
+
+/// The budget of terms was used up before what is left out came, and nothing said that its words
+/// are missing.
+#[test]
+fn that_words_are_left_out_is_said_whatever_the_limits() {
+    let limits = TermLimits {
+        path_terms_max: 3,
+        word_terms_max: 10,
+    };
+    let source = TermSource {
+        part: Part::Payload,
+        json: r#"{"a":[1,2,3,4,5],"body":"needle"}"#,
+        left_out: &[fact(Part::Payload, "body", TermValue::Exists)],
+    };
+    let mut taken = Taken::default();
+    let coverage = source_terms(&HASHER, source, &limits, &mut taken);
+    assert!(!coverage.paths && coverage.words);
+    assert!(taken.paths.contains(&HASHER.words_left_out()));
+    assert_eq!(taken.words, Vec::<u64>::new());
 }
 
 fn taken_without(json: &str) -> Taken {

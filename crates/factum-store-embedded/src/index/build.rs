@@ -9,14 +9,15 @@ use roaring::RoaringBitmap;
 use xorf::{BinaryFuse8, DmaSerializable as _};
 
 use crate::bytes_io::{crc, put};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::documents::Dictionary;
-use crate::frame::FORMAT_VERSION;
 use crate::index::TailIndex;
 use crate::index::sections::{FileSink, Sections, Sink};
 
 pub(crate) const HEADER_BYTES: usize = 64;
 const HEADER_MAGIC: &[u8; 8] = b"FCTMIDX1";
+/// The version of the layout; an index of another one is made again.
+const INDEX_VERSION: u32 = 2;
 const DOCUMENTS_MAGIC: &[u8; 8] = b"FCTMDOC1";
 pub(crate) const FOOTER_BYTES: usize = 144;
 pub(crate) const FOOTER_MAGIC: &[u8; 8] = b"FCTMIDXF";
@@ -70,7 +71,7 @@ impl IndexIdentity {
             IndexKind::Documents { chain } => (DOCUMENTS_MAGIC, chain),
         };
         put(&mut bytes, 0, magic);
-        put(&mut bytes, 8, &FORMAT_VERSION.to_le_bytes());
+        put(&mut bytes, 8, &INDEX_VERSION.to_le_bytes());
         put(&mut bytes, 12, &self.generation.to_le_bytes());
         put(&mut bytes, 16, &self.store_id.0);
         put(&mut bytes, 32, &self.base.get().to_le_bytes());
@@ -91,10 +92,9 @@ pub(crate) fn write(
     identity: &IndexIdentity,
     tail: &TailIndex,
 ) -> io::Result<()> {
-    remove(disk, name)?;
-    let file = disk.create(name)?;
-    encode_into(FileSink::new(Arc::clone(&file)), identity, tail)?.flush()?;
-    file.sync_data()
+    create(disk, name, |file| {
+        encode_into(FileSink::new(Arc::clone(file)), identity, tail)?.flush()
+    })
 }
 
 /// Removes what a crash may have left over.
@@ -113,12 +113,28 @@ pub(crate) fn write_terms<E: From<io::Error>>(
     (dictionary, n_keys_max): (&Dictionary, usize),
     fill: impl FnOnce(&mut TermTable<FileSink>) -> Result<(), E>,
 ) -> Result<(), E> {
+    create(disk, name, |file| {
+        let mut table = TermTable::new(identity, n_keys_max, FileSink::new(Arc::clone(file)))?;
+        fill(&mut table)?;
+        Ok(table.finish(&Parts::of(dictionary))?.flush()?)
+    })
+}
+
+/// Makes a file, has it filled and syncs it. One that could not be written leaves its space to
+/// others.
+fn create<E: From<io::Error>>(
+    disk: &dyn Disk,
+    name: &str,
+    fill: impl FnOnce(&Arc<dyn DiskFile>) -> Result<(), E>,
+) -> Result<(), E> {
     remove(disk, name)?;
     let file = disk.create(name)?;
-    let mut table = TermTable::new(identity, n_keys_max, FileSink::new(Arc::clone(&file)))?;
-    fill(&mut table)?;
-    table.finish(&Parts::of(dictionary))?.flush()?;
-    Ok(file.sync_data()?)
+    let written = fill(&file).and_then(|()| Ok(file.sync_data()?));
+    if written.is_err() {
+        // A file that stays is removed when it is made again, or at the next open.
+        drop(remove(disk, name));
+    }
+    written
 }
 
 /// Returns the bytes of an index that has only terms, which come in ascending order.

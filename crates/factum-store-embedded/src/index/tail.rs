@@ -63,6 +63,8 @@ const LIST_BIT: u32 = 1 << 31;
 pub(crate) struct TermMap {
     slots: HashMap<Halves, u32, BuildHasherDefault<TermHasher>>,
     lists: Vec<Vec<u32>>,
+    /// How many ordinals the lists have, together.
+    n_listed: usize,
 }
 
 impl std::fmt::Debug for TermMap {
@@ -85,22 +87,27 @@ impl TermMap {
                 let list = self.lists.get_mut((value & !LIST_BIT) as usize);
                 match list.filter(|_| value & LIST_BIT != 0) {
                     Some(list) if list.last() == Some(&ordinal) => {}
-                    Some(list) => list.push(ordinal),
+                    Some(list) => {
+                        list.push(ordinal);
+                        self.n_listed += 1;
+                    }
                     None if value == ordinal => {}
                     None => {
                         // There are fewer lists than ordinals, which leave the bit free.
                         let number = u32::try_from(self.lists.len()).unwrap_or(u32::MAX);
                         slot.insert(number | LIST_BIT);
                         self.lists.push(vec![value, ordinal]);
+                        self.n_listed += 2;
                     }
                 }
             }
         }
     }
 
-    /// Returns how much memory the table takes, about; without the ordinals of frequent terms.
+    /// Returns how much memory the table and its lists take, about.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.slots.allocation_size() + self.lists.capacity() * size_of::<Vec<u32>>()
+        let lists = self.lists.capacity() * size_of::<Vec<u32>>();
+        self.slots.allocation_size() + lists + self.n_listed * size_of::<u32>()
     }
 
     /// Returns the ordinals of the events with a term.
