@@ -36,7 +36,11 @@ fn event(number: usize) -> NewEvent {
     );
     let stream = format!("s-{}", number % 2000);
     let mut id = [0x40; 16];
-    id[..8].copy_from_slice(&(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    id[..8].copy_from_slice(
+        &(number as u64)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .to_be_bytes(),
+    );
     id[8..].copy_from_slice(&(number as u64).to_be_bytes());
     NewEvent {
         id: Some(EventId::from_bytes(id)),
@@ -70,7 +74,10 @@ fn measure<A: Fn(Vec<NewEvent>) + Send + Sync + 'static>(
             })
         })
         .collect();
-    let done: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    let done: usize = threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .sum();
     done as f64 / start.elapsed().as_secs_f64()
 }
 
@@ -126,7 +133,12 @@ fn main() {
     let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let store = EmbeddedStore::open(Options::at(directory.path().join("factum"))).unwrap();
     let ours = Arc::new(move |events| {
-        store.append_blocking(AppendRequest { events, ..AppendRequest::default() }).unwrap();
+        store
+            .append_blocking(AppendRequest {
+                events,
+                ..AppendRequest::default()
+            })
+            .unwrap();
     });
     let jobs = sqlite(&directory.path().join("events.db"));
     let theirs = Arc::new(move |events| {
@@ -147,7 +159,13 @@ fn main() {
         let (ours, theirs) = (summary(ours), summary(theirs));
         println!(
             "{callers:>7} x {batch:<5} {:>9.0} [{:.0} – {:.0}]   {:>9.0} [{:.0} – {:.0}]   {:.2}",
-            ours.1, ours.0, ours.2, theirs.1, theirs.0, theirs.2, ours.1 / theirs.1
+            ours.1,
+            ours.0,
+            ours.2,
+            theirs.1,
+            theirs.0,
+            theirs.2,
+            ours.1 / theirs.1
         );
     }
 }

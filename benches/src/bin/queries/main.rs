@@ -1,6 +1,7 @@
 //! Questions about many events, asked of Factum and of PostgreSQL 15 in one run.
 //!
 //! `cargo run --release --manifest-path benches/Cargo.toml --bin queries -- [N_EVENTS] [--only factum|postgres] [--growth]`
+//! `cargo run --release --manifest-path benches/Cargo.toml --bin queries -- [N_EVENTS] --on-postgres`
 //!
 //! PostgreSQL gets a table with the fields of an event as columns, jsonb for payload and metadata,
 //! B-trees for what is looked up, GIN for payload, tags and words; it syncs as it does by default.
@@ -11,6 +12,7 @@
 mod events;
 mod machine;
 mod ours;
+mod ours_postgres;
 mod questions;
 mod theirs;
 
@@ -18,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::machine::Memory;
 use crate::ours::Factum;
+use crate::ours_postgres::OnPostgres;
 use crate::questions::{Answer, Question};
 use crate::theirs::Postgres;
 
@@ -69,6 +72,9 @@ fn main() -> Outcome<()> {
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(1_000_000);
     println!("{}", machine::line()?);
+    if arguments.iter().any(|argument| argument == "--on-postgres") {
+        return on_postgres(n_events);
+    }
     if arguments.iter().any(|argument| argument == "--growth") {
         let sizes = [100_000, 1_000_000, 10_000_000];
         let mut all = Vec::new();
@@ -84,6 +90,32 @@ fn main() -> Outcome<()> {
         appending(n_events.min(APPEND_EVENTS))?;
     }
     Ok(())
+}
+
+/// Asks Factum's store on PostgreSQL and hand-written SQL, on one server.
+fn on_postgres(n_events: u64) -> Outcome<()> {
+    let (mut server, loaded) = Postgres::load(n_events)?;
+    println!(
+        "{n_events} events; SQL: {:.0} events/s by COPY, indexed {:.1} s after",
+        n_events as f64 / loaded.copy.as_secs_f64(),
+        loaded.index.as_secs_f64()
+    );
+    let (ours, took) = OnPostgres::load(&server.url(), n_events)?;
+    println!(
+        "Factum on PostgreSQL: {:.0} events/s in batches of 1000 from one caller, indexes included",
+        n_events as f64 / took.as_secs_f64()
+    );
+    server.analyze()?;
+    let mut answers = [Vec::new(), Vec::new()];
+    for question in Question::ALL {
+        answers[0].push(rounds(|round| Ok(Some(ours.ask_round(question, round)?)))?);
+        answers[1].push(rounds(|round| {
+            let asked = server.ask_round(question, round)?;
+            Ok(asked.map(|(answer, took)| (answer, 0, took)))
+        })?);
+    }
+    print_table(&answers);
+    compare(&answers)
 }
 
 /// Appends with and without the index of documents, in turns.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use factum_model::Position;
-use factum_store::{AppendRequest, CountRead, Direction, EventStore as _, LogRead, StreamRead};
+use factum_store::{AppendRequest, CountRead, Direction, EventStore, LogRead, StreamRead};
 use factum_store_embedded::{EmbeddedStore, Options};
 use tempfile::TempDir;
 
@@ -120,57 +120,79 @@ impl Factum {
         Ok(texts.collect::<Vec<_>>().join(", "))
     }
 
-    /// Asks, and returns the answer with how many events were looked at.
-    pub fn ask(&self, question: &Asked) -> Outcome<(Answer, u64)> {
-        let store = self.store()?;
-        match question {
-            Asked::Newest(filter) => newest(store, filter),
-            Asked::Stream(stream) => {
-                let page = at_once(store.read_stream(StreamRead::forwards(stream.clone())))??;
-                let positions = page.events.iter().map(|event| event.position.get());
-                Ok((
-                    Answer::Events(positions.collect()),
-                    page.events.len() as u64,
-                ))
-            }
-            Asked::Id(id) => {
-                let event = at_once(store.event(*id))??;
-                let positions = event.iter().map(|event| event.position.get());
-                Ok((Answer::Events(positions.collect()), 1))
-            }
-            Asked::Count(filter, by) => {
-                let read = CountRead {
-                    by: *by,
-                    ..CountRead::all(filter.clone())
-                };
-                let counts = store.count_blocking(&read)?;
-                if !counts.complete {
-                    return Err("a count is not complete".into());
-                }
-                let answer = match by {
-                    None => Answer::Total(counts.total),
-                    Some(_) => {
-                        let groups = counts.groups.into_iter();
-                        Answer::Groups(groups.map(|group| (group.key, group.n_events)).collect())
-                    }
-                };
-                Ok((answer, counts.examined))
-            }
-        }
-    }
-
     /// Asks with other values each round.
     pub fn ask_round(&self, question: Question, round: u64) -> Outcome<(Answer, u64, Duration)> {
         let asked = question.asked(round, self.n_events)?;
         let start = Instant::now();
-        let (answer, examined) = self.ask(&asked)?;
+        let (answer, examined) = ask(self.store()?, &Waiting::AtOnce, &asked)?;
         Ok((answer, examined, start.elapsed()))
+    }
+}
+
+/// How the futures of a store are waited for.
+#[derive(Debug)]
+pub enum Waiting {
+    /// They do not wait outside of a runtime.
+    AtOnce,
+    /// On a runtime.
+    On(tokio::runtime::Runtime),
+}
+
+impl Waiting {
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> Outcome<T> {
+        match self {
+            Self::AtOnce => at_once(future),
+            Self::On(runtime) => Ok(runtime.block_on(future)),
+        }
+    }
+}
+
+/// Asks a store, and returns the answer with how many events were looked at.
+pub fn ask(store: &dyn EventStore, waiting: &Waiting, question: &Asked) -> Outcome<(Answer, u64)> {
+    match question {
+        Asked::Newest(filter) => newest(store, waiting, filter),
+        Asked::Stream(stream) => {
+            let read = store.read_stream(StreamRead::forwards(stream.clone()));
+            let page = waiting.wait(read)??;
+            let positions = page.events.iter().map(|event| event.position.get());
+            Ok((
+                Answer::Events(positions.collect()),
+                page.events.len() as u64,
+            ))
+        }
+        Asked::Id(id) => {
+            let event = waiting.wait(store.event(*id))??;
+            let positions = event.iter().map(|event| event.position.get());
+            Ok((Answer::Events(positions.collect()), 1))
+        }
+        Asked::Count(filter, by) => {
+            let read = CountRead {
+                by: *by,
+                ..CountRead::all(filter.clone())
+            };
+            let counts = waiting.wait(store.count(read))??;
+            if !counts.complete {
+                return Err("a count is not complete".into());
+            }
+            let answer = match by {
+                None => Answer::Total(counts.total),
+                Some(_) => {
+                    let groups = counts.groups.into_iter();
+                    Answer::Groups(groups.map(|group| (group.key, group.n_events)).collect())
+                }
+            };
+            Ok((answer, counts.examined))
+        }
     }
 }
 
 /// Reads pages until one is full or nothing is left: a page may end early when it looked at many
 /// events in vain.
-fn newest(store: &EmbeddedStore, filter: &factum_query::Filter) -> Outcome<(Answer, u64)> {
+fn newest(
+    store: &dyn EventStore,
+    waiting: &Waiting,
+    filter: &factum_query::Filter,
+) -> Outcome<(Answer, u64)> {
     let mut read = LogRead {
         filter: filter.clone(),
         direction: Direction::Backwards,
@@ -179,7 +201,7 @@ fn newest(store: &EmbeddedStore, filter: &factum_query::Filter) -> Outcome<(Answ
     };
     let (mut positions, mut examined) = (Vec::new(), 0);
     loop {
-        let page = store.read_log_blocking(&read)?;
+        let page = waiting.wait(store.read_log(read.clone()))??;
         examined += page.examined;
         positions.extend(
             page.events

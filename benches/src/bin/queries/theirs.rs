@@ -108,6 +108,20 @@ impl Postgres {
         Ok((this, loaded))
     }
 
+    /// Returns a URL that connects to the server.
+    pub fn url(&self) -> String {
+        let socket = self.directory.path().display().to_string();
+        let socket = socket.replace('%', "%25").replace('/', "%2F");
+        format!("postgresql://postgres@{socket}/postgres")
+    }
+
+    /// Has the server learn what is in its tables.
+    pub fn analyze(&mut self) -> Outcome<()> {
+        Ok(self.client()?.batch_execute(
+            "RESET statement_timeout; VACUUM ANALYZE; SET statement_timeout = '60s'",
+        )?)
+    }
+
     fn connect(&mut self) -> Outcome<()> {
         let mut config = Config::new();
         config
