@@ -698,3 +698,23 @@ pub async fn set_moved(
     let row = row.ok_or(OpenError::NoLog { log })?;
     Ok(position(row.try_get(0)?))
 }
+
+/// Returns where a log was moved to; `None` for one that takes appends, or is being imported.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn moved_to(options: &Options) -> Result<Option<String>, OpenError> {
+    let statements = Statements::new(&options.schema, options.log)?;
+    let connected = connect(&options.url, options.connect_timeout).await?;
+    let (schema, log) = (&statements.schema, statements.log);
+    let ask = format!("SELECT moved_to FROM {schema}.logs WHERE log_id = $1");
+    let parameters: &[(&(dyn ToSql + Sync), Type)] = &[(&log, Type::INT4)];
+    let work = async {
+        schema::check(&connected.client, &options.schema).await?;
+        Ok::<_, OpenError>(connected.client.query_typed_opt(&ask, parameters).await?)
+    };
+    let row = timeout(options.read_timeout, work)
+        .await
+        .map_err(|_| OpenError::Timeout)??;
+    Ok(row.ok_or(OpenError::NoLog { log })?.try_get(0)?)
+}

@@ -44,7 +44,7 @@ mod writer;
 
 pub use crate::diagnose::{Diagnosis, diagnose};
 pub use crate::error::OpenError;
-pub use crate::import::{ImportOpenError, PostgresImport, set_moved};
+pub use crate::import::{ImportOpenError, PostgresImport, moved_to, set_moved};
 pub use crate::options::Options;
 pub use crate::schema::{LeafPolicy, Setup};
 pub use crate::state::{PostgresStateStore, StateClock, StateOptions};

@@ -119,6 +119,7 @@ commands! {
     Repair = repair, Client;
     Backup = backup, Client;
     Restore = restore, Client;
+    Migrate = migrate, Server;
     Keys = keys, Client;
     Postgres = postgres, Client;
     Doctor = doctor, Client;

@@ -11,6 +11,7 @@ pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod keys;
+pub(crate) mod migrate;
 pub(crate) mod postgres;
 pub(crate) mod query;
 pub(crate) mod read;

@@ -16,6 +16,7 @@ mod filter_text;
 mod import;
 mod machine;
 mod maintenance_view;
+mod migration;
 mod output;
 mod progress;
 mod rundir;

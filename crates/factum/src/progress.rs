@@ -44,6 +44,17 @@ impl Progress {
         self.bar.set_message(self.rate(n_events));
     }
 
+    /// Shows a message in place of events and their rate.
+    pub(crate) fn say(&self, message: String) {
+        self.bar.set_message(message);
+        self.bar.tick();
+    }
+
+    /// Tells whether a person watches.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
     /// Writes a note above the bar.
     pub(crate) fn note(&self, text: &str) {
         if self.bar.is_hidden() {

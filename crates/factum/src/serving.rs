@@ -12,5 +12,5 @@ pub(crate) use crate::serving::postgres::{
     with_password,
 };
 pub(crate) use crate::serving::store::{
-    open as open_store, open_read_only as open_store_read_only,
+    explained as explained_directory, open as open_store, open_read_only as open_store_read_only,
 };

@@ -51,8 +51,9 @@ fn options(config: &Config) -> Options {
 }
 
 /// Says what can be done about a store that does not open.
-fn explained(data: &Path, error: OpenError) -> anyhow::Error {
+pub(crate) fn explained(data: &Path, error: OpenError) -> anyhow::Error {
     let code = error.code();
+    let half_imported = matches!(error, OpenError::HalfImported);
     let data = data.display().to_string();
     let message = format!("{data}: {:#}", anyhow::Error::new(error));
     if code == ErrorCode::Corrupt {
@@ -66,6 +67,10 @@ fn explained(data: &Path, error: OpenError) -> anyhow::Error {
         return Failure::NotFound { message, hint }.into();
     }
     let hint = match code {
+        ErrorCode::Locked if half_imported => {
+            "run the same `factum migrate` again: it goes on where it ended".to_owned()
+        }
+        ErrorCode::ReadOnly => "serve the log where it is now; to take it back, remove the file MOVED, and never write both".to_owned(),
         ErrorCode::Locked => "stop that process, or name another directory with --data".to_owned(),
         _ => String::new(),
     };

@@ -3,6 +3,7 @@
 
 mod command_line;
 mod harness;
+mod migrate;
 mod postgres;
 mod real_data;
 mod serve;
