@@ -117,6 +117,11 @@ const TOOLS: &[(&str, &str, &str)] = &[
         "postgresql",
         "the tests of the store on PostgreSQL, which fail",
     ),
+    (
+        "pgbouncer",
+        "pgbouncer",
+        "the tests of the store on PostgreSQL behind a pooler",
+    ),
 ];
 
 const INITDB: &str = "initdb";

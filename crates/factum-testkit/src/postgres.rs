@@ -7,6 +7,7 @@
 //!
 //! The server does not sync: it is for tests of what is said and kept, not of power loss.
 
+mod pooler;
 mod programs;
 mod server;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub use crate::postgres::pooler::Pooler;
 use crate::postgres::programs::Programs;
 pub use crate::postgres::server::PrivateServer;
 

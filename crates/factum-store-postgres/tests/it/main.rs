@@ -6,6 +6,7 @@ mod differential;
 mod faults;
 mod nodes;
 mod opened;
+mod pooler;
 mod queries;
 mod state;
 mod tls;
