@@ -22,8 +22,8 @@ use factum_server::{Server, ServerOptions};
 use factum_store::conformance::Setting;
 use factum_store::{
     AppendError, AppendReceipt, AppendRequest, BoxFuture, Capability, Cursor, Direction,
-    EventStore, HeadWatch, Lineage, LogPage, LogRead, MemoryStore, PartialRepeat, ReadError,
-    StoreHealth, StoreMetrics, StreamInfo, StreamPage, StreamRead, Visibility,
+    EventStore, HeadWatch, Lineage, LogPage, LogRead, PartialRepeat, ReadError, StoreHealth,
+    StoreMetrics, StreamInfo, StreamPage, StreamRead, Visibility,
 };
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
@@ -44,7 +44,7 @@ const LIMIT_MAX: usize = 1000;
 
 /// The store behind a server, as its clients see it.
 pub(crate) struct HttpStore {
-    behind: Arc<MemoryStore>,
+    behind: Arc<dyn EventStore>,
     url: String,
     client: Client<HttpConnector, Full<Bytes>>,
     _server: JoinSet<()>,
@@ -99,14 +99,10 @@ impl KeyRing for Names {
 }
 
 impl HttpStore {
-    /// Starts a server over an empty store in memory.
-    pub(crate) async fn open(setting: &Setting) -> Self {
-        let behind = Arc::new(MemoryStore::with(
-            setting.clock.clone(),
-            setting.ids.clone(),
-        ));
+    /// Starts a server over an empty store.
+    pub(crate) async fn open(setting: &Setting, behind: Arc<dyn EventStore>) -> Self {
         let engine = Engine::new(
-            Arc::clone(&behind) as Arc<dyn EventStore>,
+            Arc::clone(&behind),
             EngineOptions {
                 clock: setting.clock.clone(),
                 ..EngineOptions::default()
