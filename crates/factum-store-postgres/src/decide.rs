@@ -44,6 +44,8 @@ pub(crate) struct Head {
 /// What is to become of a group.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
+    /// The time that it was made with, and that the events are recorded with.
+    pub(crate) now: Timestamp,
     pub(crate) streams: Vec<PlannedStream<'a>>,
     pub(crate) events: Vec<PlannedEvent<'a>>,
     /// Ids that must not be there, besides those of the events.
@@ -110,6 +112,7 @@ pub(crate) fn decide<'a>(requests: &'a [Pending], facts: &Facts, now: Timestamp)
         stream_indexes: HashMap::new(),
         planned_ids: HashMap::new(),
         plan: Plan {
+            now,
             streams: Vec::new(),
             events: Vec::new(),
             absent: Vec::new(),

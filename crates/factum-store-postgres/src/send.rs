@@ -99,14 +99,14 @@ pub(crate) async fn send(
     statements: &Statements,
     options: &Options,
     plan: &Plan<'_>,
-    (head, now, deadline): (Option<Head>, Timestamp, Instant),
+    (head, deadline): (Option<Head>, Instant),
 ) -> Result<Outcome, Failure> {
     let arrays = Arrays::of(plan);
     let lock_ms = i32::try_from(options.lock_timeout.as_millis()).unwrap_or(i32::MAX);
     let head = head.map(|head| position_bigint(head.position));
     let parameters: &[(&(dyn ToSql + Sync), Type)] = &[
         (&statements.log, Type::INT4),
-        (&Time(now), Type::TIMESTAMPTZ),
+        (&Time(plan.now), Type::TIMESTAMPTZ),
         (&lock_ms, Type::INT4),
         (&head, Type::INT8),
         (&arrays.absent, Type::UUID_ARRAY),

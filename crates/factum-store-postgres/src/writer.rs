@@ -196,9 +196,8 @@ impl Writer {
         sent.extend(plan.events.iter().map(|event| event.id));
         let shared = Arc::clone(&self.shared);
         let started = Instant::now();
-        let (options, now) = (&shared.options, shared.options.clock.now());
-        let bounds = (head, now, deadline);
-        let outcome = send(&client, &shared.statements, options, &plan, bounds).await;
+        let (statements, options) = (&shared.statements, &shared.options);
+        let outcome = send(&client, statements, options, &plan, (head, deadline)).await;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         add(&shared.counters.commit_micros, micros);
         match outcome {
@@ -259,8 +258,7 @@ impl Writer {
         }
         let head = facts.head;
         let before = group.sent.clone();
-        let bounds = (head, now, deadline);
-        let outcome = send(&client, statements, options, &plan, bounds).await?;
+        let outcome = send(&client, statements, options, &plan, (head, deadline)).await?;
         // From here on it may be there, whatever happens.
         group.sent.extend(plan.events.iter().map(|event| event.id));
         in_time(deadline, client.batch_execute("COMMIT")).await?;
