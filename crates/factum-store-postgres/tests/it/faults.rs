@@ -137,6 +137,48 @@ async fn a_server_that_crashes_loses_nothing() {
     check(&nodes[1], receipts).await;
 }
 
+/// The server fails, and the standby that has confirmed every commit takes over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_promoted_has_everything() {
+    let mut primary = PrivateServer::start();
+    Setup::default().run(&primary.url()).await.unwrap();
+    let standby = tokio::task::block_in_place(|| primary.start_standby());
+    let (client, connection) = tokio_postgres::connect(&primary.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let mut mover = JoinSet::new();
+    mover.spawn(connection);
+    for act in [
+        "ALTER SYSTEM SET synchronous_standby_names = '*'",
+        "SELECT pg_reload_conf()",
+    ] {
+        client.batch_execute(act).await.unwrap();
+    }
+    let confirms = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+    while client
+        .query_one(confirms, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        == 0
+    {
+        sleep(Duration::from_millis(50)).await;
+    }
+    let options = patient(Options::at(primary.url_with(&standby)));
+    let node: Arc<dyn EventStore> = Arc::new(opened::open(&options).await);
+    let (stop, done) = (Arc::default(), Arc::default());
+    let writers = write(&[Arc::clone(&node)], &stop, &done);
+    wait_for_more(&done, 50).await;
+    tokio::task::block_in_place(|| {
+        primary.stop_immediately();
+        standby.promote();
+    });
+    wait_for_more(&done, 50).await;
+    stop.store(true, Ordering::Relaxed);
+    let receipts = writers.join_all().await;
+    check(&node, receipts).await;
+}
+
 /// A socket before that of the server, which now and then takes a question to the server and does
 /// not bring the answer back.
 struct CuttingProxy {

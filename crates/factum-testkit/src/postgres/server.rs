@@ -219,7 +219,58 @@ impl PrivateServer {
         (this, port)
     }
 
+    /// Makes a copy of this server that follows it, and starts it.
+    ///
+    /// # Panics
+    /// When the copy cannot be made, or does not start.
+    #[must_use]
+    pub fn start_standby(&self) -> Self {
+        let mut standby = Self::empty();
+        let mut copy = self
+            .programs
+            .owned(&self.programs.path("pg_basebackup"), &[]);
+        copy.args([
+            "-U", SUPERUSER, "-c", "fast", "-X", "stream", "-R", "-N", "-h",
+        ])
+        .arg(&self.directory)
+        .arg("-D")
+        .arg(standby.directory.join("data"))
+        .stdin(Stdio::null());
+        let output = copy.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pg_basebackup failed: {said}");
+        standby.settings.push("listen_addresses=".to_owned());
+        standby.resume();
+        standby
+    }
+
+    /// Makes a standby take writes.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn promote(&self) {
+        let mut promote = self.programs.owned(&self.programs.path("pg_ctl"), &[]);
+        promote
+            .args(["promote", "-s", "-w", "-t", "60", "-D"])
+            .arg(self.directory.join("data"));
+        assert!(promote.status().unwrap().success());
+    }
+
+    /// Returns the URL that connects to whichever of two servers takes writes.
+    #[must_use]
+    pub fn url_with(&self, other: &Self) -> String {
+        let host = |server: &Self| server.directory.to_string_lossy().replace('/', "%2F");
+        let (first, second) = (host(self), host(other));
+        format!("postgresql://{SUPERUSER}@{first},{second}/postgres")
+    }
+
     fn make() -> Self {
+        let this = Self::empty();
+        initialise(&this.programs, &this.directory);
+        this
+    }
+
+    fn empty() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let programs = Programs::find();
@@ -229,7 +280,6 @@ impl PrivateServer {
             fs::remove_dir_all(&directory).unwrap();
         }
         programs.make_directory(&directory);
-        initialise(&programs, &directory);
         Self {
             programs,
             directory,
