@@ -12,6 +12,8 @@ use std::time::Duration;
 use super::SUPERUSER;
 use super::programs::{Programs, is_root};
 
+/// What the names of directories of private servers begin with, before the number of a process.
+const OWN: &str = "factum-postgres-own-";
 /// The port of which sockets have the number in their names.
 const PORT: u16 = 5432;
 /// How long the server may take to start, in tenths of a second.
@@ -164,6 +166,22 @@ fn wait_until_ready(programs: &Programs, directory: &Path, port: u16) {
     panic!("PostgreSQL does not start: {said}");
 }
 
+/// Removes what private servers left behind whose processes were killed. The servers themselves
+/// ended with those.
+fn remove_leftovers() {
+    let entries = fs::read_dir(std::env::temp_dir()).unwrap();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(OWN));
+        let process = rest.and_then(|rest| rest.split('-').next());
+        let is_left = process.is_some_and(|id| !Path::new("/proc").join(id).exists());
+        if is_left {
+            // Another process may be at it too.
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
 /// Returns a URL for a socket, a role and a database.
 pub(super) fn url(sockets: &Path, role: &str, database: &str) -> String {
     let host = sockets.to_string_lossy().replace('/', "%2F");
@@ -274,7 +292,8 @@ impl PrivateServer {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let programs = Programs::find();
-        let name = format!("factum-postgres-own-{}-{number}", std::process::id());
+        let name = format!("{OWN}{}-{number}", std::process::id());
+        remove_leftovers();
         let directory = std::env::temp_dir().join(name);
         if directory.exists() {
             fs::remove_dir_all(&directory).unwrap();
