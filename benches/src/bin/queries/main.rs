@@ -183,6 +183,12 @@ fn ask_factum(n_events: u64) -> Outcome<Vec<Series>> {
         n_events as f64 / loaded.append.as_secs_f64(),
         loaded.index.as_secs_f64()
     );
+    let [first, last] = loaded.tenths;
+    println!(
+        "  first tenth {:.0} events/s, last tenth {:.0}",
+        n_events as f64 / 10.0 / first.as_secs_f64(),
+        n_events as f64 / 10.0 / last.as_secs_f64()
+    );
     println!("  bytes an event: {}", store.bytes()?);
     println!(
         "  memory before: {before}; at most while loading: {}",

@@ -32,6 +32,8 @@ pub struct Factum {
 #[derive(Debug, Clone, Copy)]
 pub struct Loaded {
     pub append: Duration,
+    /// Of the first tenth of the events, and of the last.
+    pub tenths: [Duration; 2],
     /// From the last append until all was indexed.
     pub index: Duration,
     /// The most memory beside the page cache.
@@ -49,7 +51,11 @@ impl Factum {
         let store = EmbeddedStore::open(options)?;
         let start = Instant::now();
         let mut memory_max = Memory::now()?;
+        let mut marks = Vec::new();
         for first in (0..n_events).step_by(BATCH as usize) {
+            if first * 10 >= n_events * marks.len() as u64 {
+                marks.push(start.elapsed());
+            }
             let numbers = first..n_events.min(first + BATCH);
             let events: Outcome<Vec<_>> = numbers
                 .map(|number| event(number, n_events)?.proposed())
@@ -63,6 +69,7 @@ impl Factum {
             }
         }
         let append = start.elapsed();
+        let at = |tenth: usize| marks.get(tenth).copied().unwrap_or(append);
         if index_documents {
             wait_until_indexed(&store)?;
         }
@@ -70,6 +77,7 @@ impl Factum {
         memory_max = memory_max.max(Memory::now()?);
         let loaded = Loaded {
             append,
+            tenths: [at(1), append - at(9)],
             index,
             memory_max,
         };

@@ -117,9 +117,16 @@ impl Postgres {
 
     /// Has the server learn what is in its tables.
     pub fn analyze(&mut self) -> Outcome<()> {
-        Ok(self.client()?.batch_execute(
-            "RESET statement_timeout; VACUUM ANALYZE; SET statement_timeout = '60s'",
-        )?)
+        let client = self.client()?;
+        // Each alone: VACUUM runs in no transaction.
+        for statement in [
+            "RESET statement_timeout",
+            "VACUUM ANALYZE",
+            "SET statement_timeout = '60s'",
+        ] {
+            client.batch_execute(statement)?;
+        }
+        Ok(())
     }
 
     fn connect(&mut self) -> Outcome<()> {
