@@ -88,6 +88,15 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Tells whether the role that is connected is not allowed what was asked.
+    #[must_use]
+    pub fn lacks_permission(&self) -> bool {
+        let Self::Postgres(error) = self else {
+            return false;
+        };
+        error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+    }
+
     /// Returns the stable code of this failure.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {

@@ -81,6 +81,9 @@ fn escaped(text: &str) -> String {
 /// Says what can be done about a store that does not open.
 pub(crate) fn explained(shown: &str, error: OpenError) -> anyhow::Error {
     let hint = match &error {
+        error if error.lacks_permission() => {
+            "connect as a role that may; one that may not make roles has the application role made first"
+        }
         OpenError::NotSetUp { .. } | OpenError::NoLog { .. } => {
             "`factum postgres init --help` says how"
         }
