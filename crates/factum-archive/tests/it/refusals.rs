@@ -39,7 +39,7 @@ async fn an_unfinished_directory_opens_only_for_its_own_source() {
         },
         Lineage {
             earlier: vec![(LineageId(7), Position::new(3))],
-            ..lineage.clone()
+            ..lineage
         },
         model().lineage(),
     ];
