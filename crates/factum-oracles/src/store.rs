@@ -59,9 +59,10 @@ fn original(clean: bool) -> &'static Original {
         let events = wait(read_all(&store));
         let files = |disk: &SimDisk| {
             let names = disk.list().unwrap().into_iter();
+            // The index of a closed segment may be given its name just now.
             names
                 .filter(|name| name != "LOCK")
-                .map(|name| (name.clone(), disk.bytes_of(&name).unwrap()))
+                .filter_map(|name| disk.bytes_of(&name).map(|bytes| (name, bytes)))
                 .collect()
         };
         let killed = files(&disk);
