@@ -10,7 +10,7 @@ use factum_model::{
 use factum_query::{Filter, FilterLimits};
 use factum_store::{
     AppendReceipt, AppendRequest, CountRead, Counts, Cursor, EventStore, LogPage, LogRead,
-    Maintenance, StreamInfo, StreamPage, StreamRead, Visibility,
+    Maintenance, StateStore, StreamInfo, StreamPage, StreamRead, Visibility,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -61,17 +61,19 @@ impl Default for EngineOptions {
 #[derive(Debug, Clone)]
 pub struct Engine {
     store: Arc<dyn EventStore>,
+    state: Option<Arc<dyn StateStore>>,
     options: Arc<EngineOptions>,
     queries: Arc<Semaphore>,
     counts: Arc<Semaphore>,
 }
 
 impl Engine {
-    /// Makes an engine over a store.
+    /// Makes an engine over a store, without bookkeeping: what needs some is refused.
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>, options: EngineOptions) -> Self {
         Self {
             store,
+            state: None,
             queries: Arc::new(Semaphore::new(
                 options.queries_max.min(Semaphore::MAX_PERMITS),
             )),
@@ -80,6 +82,22 @@ impl Engine {
             )),
             options: Arc::new(options),
         }
+    }
+
+    /// Gives the engine the bookkeeping that stands beside its log. They have to belong together: the
+    /// bookkeeping has positions of this log.
+    #[must_use]
+    pub fn with_state(self, state: Arc<dyn StateStore>) -> Self {
+        Self {
+            state: Some(state),
+            ..self
+        }
+    }
+
+    /// Returns the bookkeeping, if the engine was given any.
+    #[must_use]
+    pub const fn state(&self) -> Option<&Arc<dyn StateStore>> {
+        self.state.as_ref()
     }
 
     /// Returns the store.
@@ -359,8 +377,12 @@ impl Engine {
             })
     }
 
-    /// Stops taking appends, finishes those that are queued, and closes the store. Idempotent.
+    /// Stops taking appends and changes of the bookkeeping, finishes those that are queued, and
+    /// closes both. Idempotent.
     pub async fn close(&self) {
+        if let Some(state) = &self.state {
+            state.close().await;
+        }
         self.store.close().await;
     }
 }

@@ -9,8 +9,9 @@ pub(crate) use crate::serving::logging::start as start_logging;
 pub(crate) use crate::serving::options::{engine as engine_options, server as server_options};
 pub(crate) use crate::serving::postgres::{
     diagnose as diagnose_postgres, explained as explained_postgres, open as open_postgres,
-    with_password,
+    open_state as open_postgres_state, with_password,
 };
 pub(crate) use crate::serving::store::{
     explained as explained_directory, open as open_store, open_read_only as open_store_read_only,
+    open_state,
 };

@@ -89,19 +89,6 @@ const fn severity(status: HealthStatusDto) -> u8 {
 
 fn components(state: &Shared) -> Vec<HealthComponentDto> {
     let health = state.engine.store().health();
-    let (writes, detail) = match health.writes {
-        WriteState::Open => (HealthStatusDto::Ok, None),
-        WriteState::Full => (HealthStatusDto::Failed, Some("the disk is full".to_owned())),
-        WriteState::Failed { .. } => {
-            let detail = "a write or a sync failed; the log says which";
-            (HealthStatusDto::Failed, Some(detail.to_owned()))
-        }
-        WriteState::ReadOnly => (
-            HealthStatusDto::Degraded,
-            Some("open for reading only".to_owned()),
-        ),
-        WriteState::Closed => (HealthStatusDto::Failed, Some("closed".to_owned())),
-    };
     let reads = match health.damaged.first() {
         None => (HealthStatusDto::Ok, None),
         Some((first, last)) => {
@@ -116,8 +103,27 @@ fn components(state: &Shared) -> Vec<HealthComponentDto> {
             status,
             detail,
         };
-    vec![
-        component("writes", (writes, detail)),
+    let mut components = vec![
+        component("writes", of_writes(&health.writes)),
         component("reads", reads),
-    ]
+    ];
+    if let Some(bookkeeping) = state.engine.state() {
+        let writes = bookkeeping.health().writes;
+        components.push(component("bookkeeping", of_writes(&writes)));
+    }
+    components
+}
+
+fn of_writes(writes: &WriteState) -> (HealthStatusDto, Option<String>) {
+    let (status, detail) = match writes {
+        WriteState::Open => return (HealthStatusDto::Ok, None),
+        WriteState::Full => (HealthStatusDto::Failed, "the disk is full"),
+        WriteState::Failed { .. } => (
+            HealthStatusDto::Failed,
+            "a write or a sync failed; the log says which",
+        ),
+        WriteState::ReadOnly => (HealthStatusDto::Degraded, "open for reading only"),
+        WriteState::Closed => (HealthStatusDto::Failed, "closed"),
+    };
+    (status, Some(detail.to_owned()))
 }

@@ -34,7 +34,9 @@ pub(crate) async fn page(State(state): State<AppState>) -> Result<Response, ApiE
         "How long the server has been running.",
         uptime,
     );
-    for (name, value) in state.engine.store().metrics().values {
+    let bookkeeping = state.engine.state().map(|state| state.metrics().values);
+    let of_stores = state.engine.store().metrics().values.into_iter();
+    for (name, value) in of_stores.chain(bookkeeping.into_iter().flatten()) {
         page.value(
             name,
             "Of the store; docs/metrics.md says what it means.",

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use factum_engine::{Engine, EngineOptions, KeyRing, NewKey, Principal, Scope, Scopes};
 use factum_security::ApiKeys;
 use factum_server::{Server, ServerOptions};
-use factum_store::{EventStore, MemoryStore};
+use factum_store::{EventStore, MemoryStateStore, MemoryStore};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::client::legacy::Client;
@@ -97,7 +97,8 @@ impl Harness {
             ..ServerOptions::default()
         };
         change(&mut options);
-        let engine = Engine::new(store, EngineOptions::default());
+        let engine = Engine::new(store, EngineOptions::default())
+            .with_state(Arc::new(MemoryStateStore::new()));
         let keys = ApiKeys::open(engine.clone()).await.unwrap();
         let admin = keys.ensure_admin("first").await.unwrap().unwrap().secret;
         let ring: Arc<dyn KeyRing> = Arc::new(keys.clone());

@@ -12,6 +12,11 @@ async fn health_has_components() {
     let health = health.shaped::<factum_api::HealthDto>();
     assert_eq!(health.status, factum_api::HealthStatusDto::Ok);
     assert_eq!(health.head, 4);
+    let names = health.components.iter().map(|part| part.name.as_str());
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        ["writes", "reads", "bookkeeping"]
+    );
     assert_eq!(
         server.send("GET", "/healthz", &[], "").await.json()["status"],
         "ok"

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use factum_engine::{Engine, Identity, KeyRing as _, NewKey, Principal, Scope, Scopes};
 use factum_security::ApiKeys;
 use factum_server::{Authentication, Server, ServerError};
-use factum_store::EventStore;
+use factum_store::{EventStore, StateStore};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -51,7 +51,14 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     warn(&loaded, &args);
     raise_open_files();
     let store = open_store(config).await?;
-    let engine = Engine::new(Arc::clone(&store), serving::engine_options(config));
+    let state = match open_state(config).await {
+        Ok(state) => state,
+        Err(error) => {
+            store.close().await;
+            return Err(error);
+        }
+    };
+    let engine = Engine::new(store, serving::engine_options(config)).with_state(state);
     let served = serve(&args, config, &engine, context, stop).await;
     // Also a server that failed closes its store, so that the next start finds a clean end.
     engine.close().await;
@@ -68,6 +75,16 @@ async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
     }
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || serving::open_store(&config)).await?;
+    Ok(Arc::new(opened?))
+}
+
+/// Opens the bookkeeping beside the log. The log is open already: who holds its lock holds both.
+async fn open_state(config: &Config) -> anyhow::Result<Arc<dyn StateStore>> {
+    if let Some(url) = &config.postgres_url {
+        return Ok(Arc::new(serving::open_postgres_state(config, url).await?));
+    }
+    let config = config.clone();
+    let opened = tokio::task::spawn_blocking(move || serving::open_state(&config)).await?;
     Ok(Arc::new(opened?))
 }
 

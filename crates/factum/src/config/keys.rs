@@ -183,6 +183,16 @@ keys! {
     store_cold_after_segments: Count = "store.cold_after_segments", "4", "segments";
     /// How many bytes of logs are compressed in a second.
     store_cold_bytes_per_s_max: Bytes = "store.cold_bytes_per_s_max", "33554432", "bytes/s";
+    /// How many changes of the bookkeeping may wait to be written; more are refused.
+    state_queue_changes_max: Count = "state.queue_changes_max", "4096", "changes";
+    /// How many bytes of changes of the bookkeeping may wait to be written; more are refused.
+    state_queue_bytes_max: Bytes = "state.queue_bytes_max", "67108864", "bytes";
+    /// The most changes of the bookkeeping that are committed together.
+    state_group_changes_max: Count = "state.group_changes_max", "256", "changes";
+    /// The largest `state.db`; a change that would make it larger is refused as on a full disk.
+    state_file_bytes_max: Bytes = "state.file_bytes_max", "68719476736", "bytes";
+    /// How many reads of the bookkeeping are done at once.
+    state_readers_max: Count = "state.readers_max", "4", "reads";
     /// The largest number of open connections.
     http_connections_max: Count = "http.connections_max", "8192", "connections";
     /// How many bytes of request bodies may be in memory at once.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use factum_store_postgres::{Diagnosis, OpenError, Options, PostgresStore};
+use factum_store_postgres::{
+    Diagnosis, OpenError, Options, PostgresStateStore, PostgresStore, StateOptions,
+};
 
 use crate::config::{Config, PostgresUrl, without_password};
 use crate::exit::Failure;
@@ -20,6 +22,17 @@ pub(crate) async fn open(config: &Config, url: &PostgresUrl) -> anyhow::Result<P
         listen_url,
         ..options(config, url)
     });
+    opened.await.map_err(|error| explained(&shown, error))
+}
+
+/// Opens the bookkeeping beside the log at a URL.
+pub(crate) async fn open_state(
+    config: &Config,
+    url: &PostgresUrl,
+) -> anyhow::Result<PostgresStateStore> {
+    let url = with_password(url, config)?;
+    let shown = without_password(&url);
+    let opened = PostgresStateStore::open(StateOptions::beside(options(config, url)));
     opened.await.map_err(|error| explained(&shown, error))
 }
 

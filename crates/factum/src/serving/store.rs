@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use factum_model::ErrorCode;
-use factum_store_embedded::{EmbeddedStore, OpenError, Options};
+use factum_store_embedded::{
+    EmbeddedStateStore, EmbeddedStore, OpenError, Options, StateOpenError, StateOptions,
+};
 
 use crate::config::Config;
 use crate::exit::Failure;
@@ -11,6 +13,34 @@ use crate::exit::Failure;
 /// Opens the store, and makes one where there is none.
 pub(crate) fn open(config: &Config) -> anyhow::Result<EmbeddedStore> {
     EmbeddedStore::open(options(config)).map_err(|error| explained(&config.data, error))
+}
+
+/// Opens the bookkeeping beside the log, and makes it where there is none.
+pub(crate) fn open_state(config: &Config) -> anyhow::Result<EmbeddedStateStore> {
+    let options = StateOptions {
+        queue_changes_max: config.state_queue_changes_max.0,
+        queue_bytes_max: config.state_queue_bytes_max.in_memory(),
+        group_changes_max: config.state_group_changes_max.0,
+        file_bytes_max: config.state_file_bytes_max.0,
+        readers_max: config.state_readers_max.0,
+        ..StateOptions::at(&config.data)
+    };
+    EmbeddedStateStore::open(options).map_err(|error| state_explained(&config.data, error))
+}
+
+/// Says what can be done about bookkeeping that does not open.
+fn state_explained(data: &Path, error: StateOpenError) -> anyhow::Error {
+    let is_damaged = error.code() == ErrorCode::Corrupt;
+    let shown = data.display();
+    let message = format!("{shown}: {:#}", anyhow::Error::new(error));
+    if is_damaged {
+        let hint = format!(
+            "the log does not depend on it: restore a backup, or move {shown}/state.db away; subscriptions then start again where they were made to"
+        );
+        return Failure::Damaged { message, hint }.into();
+    }
+    let hint = String::new();
+    Failure::Incomplete { message, hint }.into()
 }
 
 /// Opens the store of a directory to look at it only. Nothing is written, not even a lock.
