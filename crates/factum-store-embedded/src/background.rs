@@ -144,15 +144,20 @@ impl Background {
 
 fn run(shared: &Shared, tasks: &Receiver<Task>, unsealed: &Unsealed) {
     let mut failed: Vec<(Arc<Segment>, ClosedSegment)> = Vec::new();
+    let mut learning = true;
     loop {
-        let patience = if failed.is_empty() {
-            Duration::from_secs(3600)
-        } else {
-            RETRY_DELAY
+        let patience = match (learning, failed.is_empty()) {
+            // One segment at a time, so that nothing else waits long.
+            (true, _) => Duration::ZERO,
+            (false, true) => Duration::from_secs(3600),
+            (false, false) => RETRY_DELAY,
         };
-        let mut todo = std::mem::take(&mut failed);
+        let mut todo = Vec::new();
         match tasks.recv_timeout(patience) {
-            Ok(Task::Seal { segment, closed }) => todo.push((segment, closed)),
+            Ok(Task::Seal { segment, closed }) => {
+                todo.append(&mut failed);
+                todo.push((segment, closed));
+            }
             Ok(Task::Zero { segment, from, to }) => {
                 if let Err(error) = segment.zero_fence.zero(&*segment.file(), from, to) {
                     // The range reads as zeros all the same; only the syncs there are slower.
@@ -160,7 +165,8 @@ fn run(shared: &Shared, tasks: &Receiver<Task>, unsealed: &Unsealed) {
                 }
             }
             Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) if learning => {}
+            Err(RecvTimeoutError::Timeout) => todo.append(&mut failed),
         }
         for (segment, closed) in todo {
             match seal(shared, &segment, closed) {
@@ -179,6 +185,11 @@ fn run(shared: &Shared, tasks: &Receiver<Task>, unsealed: &Unsealed) {
                 }
             }
         }
+        learning = shared.log.learn_next().unwrap_or_else(|error| {
+            // Look-ups ask the segments one by one until the next one is closed.
+            tracing::warn!(%error, "the terms of a closed segment could not be read");
+            false
+        });
     }
 }
 

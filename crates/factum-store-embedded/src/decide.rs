@@ -18,7 +18,9 @@ use factum_store::{
 
 use crate::frame::{GroupBuilder, RecordFields, decode_record};
 use crate::index::{LOST, TailEntry};
+use crate::known::Known;
 use crate::log::{Log, Segments};
+use crate::newest::Newest;
 use crate::queue::{Pending, Prepared};
 use crate::segment::Segment;
 use crate::versions::Versions;
@@ -31,6 +33,7 @@ const CONDITION_DOUBTFUL_MAX: u64 = 50_000;
 pub(crate) struct GroupPlan<'a> {
     pub(crate) log: &'a Log,
     pub(crate) segments: Segments,
+    pub(crate) known: Known,
     /// The last of the segments, which the group goes to.
     pub(crate) active: &'a Segment,
     pub(crate) versions: &'a mut Versions,
@@ -252,15 +255,13 @@ impl GroupPlan<'_> {
         term: u64,
         wanted: impl Fn(&RecordedEvent) -> bool,
     ) -> Result<Option<RecordedEvent>, ReadError> {
-        let last = self.next_position().previous();
-        for segment in self.segments.iter().rev() {
-            let range = segment.ordinals_to(last);
-            let look = |ordinal| self.fetch_one(segment, ordinal);
-            if let Some(event) = segment.newest(term, range, look, &wanted)? {
-                return Ok(Some(event));
-            }
-        }
-        Ok(None)
+        let newest = Newest {
+            segments: &self.segments,
+            known: &self.known,
+            term,
+            last: self.next_position().previous(),
+        };
+        newest.find(|segment, ordinal| self.fetch_one(segment, ordinal), wanted)
     }
 
     /// Reads an event that may still be in the group.

@@ -279,6 +279,7 @@ impl Writer {
         let mut plan = GroupPlan {
             log: &shared.log,
             segments: shared.log.segments(),
+            known: shared.log.known(),
             active: &active,
             versions: &mut self.versions,
             builder: GroupBuilder::new(self.next, self.last_recorded_at),

@@ -1,5 +1,6 @@
 //! The index of a segment: in memory while it is written, in a file once it is closed.
 
+mod block_filter;
 mod bounds;
 pub(crate) mod build;
 mod plan;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+pub(crate) use self::block_filter::BlockFilter;
 pub(crate) use self::bounds::Bounds;
 pub(crate) use self::plan::{Question, bounds};
 pub(crate) use self::sealed::{IndexError, SealedIndex};
@@ -117,6 +119,25 @@ impl Index {
         match self {
             Self::Tail(tail) => Ok(tail.count(term) as u64),
             Self::Sealed(sealed) => Ok(sealed.count(term)?.into()),
+        }
+    }
+
+    /// Returns how many terms it has.
+    pub(crate) fn n_terms(&self) -> usize {
+        match self {
+            Self::Tail(tail) => tail.n_terms(),
+            Self::Sealed(sealed) => sealed.n_keys(),
+        }
+    }
+
+    /// Gives each term once.
+    pub(crate) fn for_each_term(&self, mut take: impl FnMut(Term)) -> Result<(), IndexError> {
+        match self {
+            Self::Tail(tail) => {
+                tail.terms().for_each(take);
+                Ok(())
+            }
+            Self::Sealed(sealed) => sealed.for_each_key(&mut take),
         }
     }
 

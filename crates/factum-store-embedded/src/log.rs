@@ -11,10 +11,13 @@ use factum_store::{Direction, ReadError, StreamInfo, StreamPage, StreamRead};
 use roaring::RoaringBitmap;
 use tokio::sync::watch;
 
+use crate::index::BlockFilter;
 use crate::indexer::Doorbell;
+use crate::known::{Known, KnownTerms};
+use crate::newest::Newest;
 use crate::recent::Recent;
 use crate::segment::Segment;
-use crate::term::TermKey;
+use crate::term::{Term, TermKey};
 
 /// How many events of a stream are read at once.
 const STREAM_CHUNK: usize = 256;
@@ -28,6 +31,7 @@ pub(crate) struct Log {
     pub(crate) key: TermKey,
     pub(crate) recent: Recent,
     segments: RwLock<Segments>,
+    known: KnownTerms,
     /// The last position that readers may see, 0 for none.
     head: AtomicU64,
     head_watch: watch::Sender<Option<Position>>,
@@ -46,6 +50,7 @@ impl Log {
             key,
             recent: Recent::new(recent_bytes_max),
             segments: RwLock::new(Arc::new(segments)),
+            known: KnownTerms::default(),
             head: AtomicU64::new(head.map_or(0, Position::get)),
             head_watch: watch::Sender::new(head),
             doorbell: Doorbell::default(),
@@ -83,6 +88,28 @@ impl Log {
         *segments = Arc::new(longer);
     }
 
+    /// Returns what is known of the closed segments together.
+    pub(crate) fn known(&self) -> Known {
+        self.known.now()
+    }
+
+    /// Learns the terms of the next closed segment; returns whether there was one. Only the thread
+    /// that writes indexes does.
+    pub(crate) fn learn_next(&self) -> Result<bool, ReadError> {
+        let known = self.known.now();
+        let segments = self.segments();
+        let next = segments.partition_point(|segment| known.covers(segment.entry.base));
+        // Of lost events nobody knows the terms, so such a segment has to be asked itself.
+        let ready = |segment: &&Arc<Segment>| segment.closed().is_some() && !segment.has_unknown();
+        let Some(segment) = segments.get(next).filter(ready) else {
+            return Ok(false);
+        };
+        let read = |filter: &BlockFilter| segment.add_terms_to(filter);
+        let base = segment.entry.base;
+        self.known.learn(base, segment.n_terms(), read)?;
+        Ok(true)
+    }
+
     /// Returns one event.
     pub(crate) fn fetch_one(
         &self,
@@ -114,30 +141,26 @@ impl Log {
 
     /// Returns the event with an id.
     pub(crate) fn event(&self, id: EventId) -> Result<Option<RecordedEvent>, ReadError> {
-        let term = self.key.event_id(id);
-        let head = self.head();
-        for segment in self.segments().iter().rev() {
-            let range = segment.ordinals_to(head);
-            let look = |ordinal| self.fetch_one(segment, ordinal);
-            if let Some(event) = segment.newest(term, range, look, |event| event.id == id)? {
-                return Ok(Some(event));
-            }
-        }
-        Ok(None)
+        self.newest(self.key.event_id(id), |event| event.id == id)
     }
 
     /// Returns the last event of a stream.
     pub(crate) fn last_of(&self, stream: &StreamId) -> Result<Option<RecordedEvent>, ReadError> {
-        let term = self.stream_term(stream);
-        let head = self.head();
-        for segment in self.segments().iter().rev() {
-            let range = segment.ordinals_to(head);
-            let look = |ordinal| self.fetch_one(segment, ordinal);
-            if let Some(event) = segment.newest(term, range, look, |event| event.is_of(stream))? {
-                return Ok(Some(event));
-            }
-        }
-        Ok(None)
+        self.newest(self.stream_term(stream), |event| event.is_of(stream))
+    }
+
+    fn newest(
+        &self,
+        term: Term,
+        wanted: impl Fn(&RecordedEvent) -> bool,
+    ) -> Result<Option<RecordedEvent>, ReadError> {
+        let newest = Newest {
+            segments: &self.segments(),
+            known: &self.known(),
+            term,
+            last: self.head(),
+        };
+        newest.find(|segment, ordinal| self.fetch_one(segment, ordinal), wanted)
     }
 
     fn stream_term(&self, stream: &StreamId) -> u64 {
@@ -161,7 +184,11 @@ impl Log {
 
     /// Returns what is known of a stream.
     pub(crate) fn stream_info(&self, stream: StreamId) -> Result<Option<StreamInfo>, ReadError> {
-        let (Some(first), Some(last)) = (self.first_of(&stream)?, self.last_of(&stream)?) else {
+        // Whether there is a last one is known sooner.
+        let Some(last) = self.last_of(&stream)? else {
+            return Ok(None);
+        };
+        let Some(first) = self.first_of(&stream)? else {
             return Ok(None);
         };
         Ok(Some(StreamInfo {

@@ -14,7 +14,9 @@ use roaring::RoaringBitmap;
 use crate::disk::DiskFile;
 use crate::documents::{Documents, Growing};
 use crate::frame::{FrameError, decode_record};
-use crate::index::{Bounds, Index, IndexError, LOST, Question, SealedIndex, TailIndex, bounds};
+use crate::index::{
+    BlockFilter, Bounds, Index, IndexError, LOST, Question, SealedIndex, TailIndex, bounds,
+};
 use crate::manifest::{ClosedSegment, SegmentEntry};
 use crate::term::{Term, TermKey};
 use crate::walk::{Step, Walk};
@@ -331,6 +333,16 @@ impl Segment {
     pub(crate) fn lost(&self, range: &Range<u32>) -> RoaringBitmap {
         let lost = self.index().lost(range);
         self.without_quarantined(lost)
+    }
+
+    /// Returns how many terms the index has.
+    pub(crate) fn n_terms(&self) -> usize {
+        self.index().n_terms()
+    }
+
+    /// Adds the terms of the index to a filter.
+    pub(crate) fn add_terms_to(&self, filter: &BlockFilter) -> Result<(), ReadError> {
+        self.ask(|index| index.for_each_term(|term| filter.add(term)))
     }
 
     /// Tells whether events are lost that nobody has given up: then the index in memory, which

@@ -610,10 +610,14 @@ impl EventStore for EmbeddedStore {
         let segments = self.shared.log.segments();
         let log_bytes = segments.iter().map(|segment| segment.end()).sum();
         let sealed = segments.iter().filter_map(|segment| segment.sealed());
-        let index_memory: usize = sealed.map(|index| index.memory_bytes()).sum();
+        let sealed: usize = sealed.map(|index| index.memory_bytes()).sum();
+        let known = self.shared.log.known();
+        let n_known = segments.partition_point(|segment| known.covers(segment.entry.base));
+        let index_memory = sealed + known.memory_bytes();
         values.push(("append_queue_events", queued_events as u64));
         values.push(("append_queue_bytes", queued_bytes as u64));
         values.push(("store_segments", segments.len() as u64));
+        values.push(("store_segments_known", n_known as u64));
         values.push(("store_log_bytes", log_bytes));
         values.push(("store_index_memory_bytes", index_memory as u64));
         let documents = segments.iter().map(|segment| segment.documents());

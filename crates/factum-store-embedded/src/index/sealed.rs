@@ -300,6 +300,19 @@ impl SealedIndex {
         decoded.ok_or(IndexError::Damaged("posting list"))
     }
 
+    /// Gives each term, ascending, without its events.
+    pub(crate) fn for_each_key(&self, take: &mut impl FnMut(Term)) -> Result<(), IndexError> {
+        let mut at = 0;
+        while at < self.n_keys {
+            let n_keys = (AHEAD_BYTES / 8).min(self.n_keys - at);
+            let raw = self.section(KEYS, at as u64 * 8, n_keys * 8)?;
+            let (keys, _) = raw.as_chunks::<8>();
+            keys.iter().for_each(|key| take(u64::from_le_bytes(*key)));
+            at += n_keys;
+        }
+        Ok(())
+    }
+
     /// Walks over all terms in ascending order.
     pub(crate) fn terms(&self) -> Terms<'_> {
         Terms {

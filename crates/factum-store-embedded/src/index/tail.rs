@@ -253,6 +253,16 @@ impl TailIndex {
         self.aggregate_types.iter().map(|name| &**name)
     }
 
+    /// Returns how many terms there are.
+    pub(crate) fn n_terms(&self) -> usize {
+        self.terms.slots.len()
+    }
+
+    /// Returns all terms, in any order.
+    pub(crate) fn terms(&self) -> impl Iterator<Item = Term> {
+        self.terms.slots.keys().map(|halves| halves.term())
+    }
+
     /// Returns all terms with their ordinals, by term.
     pub(crate) fn sorted_terms(&self) -> Vec<(Term, &[u32])> {
         self.terms.sorted()
