@@ -198,6 +198,12 @@ const fn words_of(code: ErrorCode) -> Words {
             ],
             "Stop the work that the lease was for, and acquire it again.",
         ),
+        ErrorCode::AlreadyExists => words(
+            409,
+            "Something is there under that name already. Nothing was changed.",
+            &["the same request was sent before, and its answer was lost"],
+            "Look at what is there; change it, or take another name.",
+        ),
         ErrorCode::NotFound => words(
             404,
             "Nothing is there under that name.",

@@ -144,6 +144,7 @@ pub const fn status_of(code: ErrorCode) -> u16 {
         | ErrorCode::StateConflict
         | ErrorCode::LeaseLost
         | ErrorCode::LastAdminKey
+        | ErrorCode::AlreadyExists
         | ErrorCode::AmbiguousAggregate => 409,
         ErrorCode::LostHistory => 410,
         ErrorCode::LimitExceeded => 413,
@@ -184,6 +185,7 @@ pub const fn title_of(code: ErrorCode) -> &'static str {
         ErrorCode::Locked => "The store is in use",
         ErrorCode::StateConflict => "The record is not as expected",
         ErrorCode::LeaseLost => "The lease is lost",
+        ErrorCode::AlreadyExists => "The name is taken",
         ErrorCode::NotFound => "Nothing is there",
         ErrorCode::AmbiguousAggregate => "The aggregate id is ambiguous",
         ErrorCode::InvalidCursor => "The cursor is not one",

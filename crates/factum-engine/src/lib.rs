@@ -34,6 +34,7 @@ mod check;
 mod engine;
 mod error;
 mod live;
+mod subscriptions;
 
 pub use crate::access::{
     AuthenticationError, CreatedKey, Identity, KeyError, KeyInfo, KeyRing, NewKey, Principal,
@@ -43,3 +44,9 @@ pub use crate::causes::{CausalTree, Conversation, TreeEvent};
 pub use crate::engine::{Engine, EngineOptions};
 pub use crate::error::EngineError;
 pub use crate::live::{HeadSignal, LiveRead, LiveReader, LiveStart, LiveStep};
+pub use crate::subscriptions::{
+    Backoff, Counter, Feed, FeedCounters, FeedId, FeedSettings, FeedSpec, FeedStatus, Handler,
+    HandlerOptions, Handout, HandoutToken, InvalidHandoutToken, Order, Outcome, ParkedAct,
+    ParkedChoice, ParkedEvent, ParkedPage, Settled, SubscriptionError, SubscriptionOptions, Take,
+    Verdict,
+};

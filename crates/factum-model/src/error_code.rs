@@ -74,6 +74,8 @@ codes! {
     StateConflict = "state_conflict", retryable false;
     /// The lease is no longer held under the epoch that was presented.
     LeaseLost = "lease_lost", retryable false;
+    /// Something is there under that name already.
+    AlreadyExists = "already_exists", retryable false;
     /// Nothing is there under that name.
     NotFound = "not_found", retryable false;
     /// The aggregate id exists under several aggregate types.

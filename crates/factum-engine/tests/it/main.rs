@@ -2,7 +2,9 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "what a test has to say, it says by panicking"
 )]
 
 mod reads;
+mod subscriptions;

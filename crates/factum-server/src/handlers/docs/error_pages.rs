@@ -35,6 +35,7 @@ pages! {
     Locked "locked"
     StateConflict "state_conflict"
     LeaseLost "lease_lost"
+    AlreadyExists "already_exists"
     NotFound "not_found"
     AmbiguousAggregate "ambiguous_aggregate"
     InvalidCursor "invalid_cursor"

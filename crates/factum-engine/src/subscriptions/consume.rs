@@ -1,0 +1,235 @@
+//! Handlers within the process: claim, handle, settle, over and over.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::error::SubscriptionError;
+use super::feed::{Feed, Look};
+use super::handout::{Handler, Handout, Outcome, Settled, Verdict};
+use super::settle::Item;
+
+/// How a handler is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandlerOptions {
+    /// How many events it may have at once on this node. It bounds what is repeated after a crash.
+    pub concurrency: usize,
+    /// How long it may take with one event. The ack deadline of the subscription must be longer.
+    pub time_max: Duration,
+}
+
+impl Default for HandlerOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 16,
+            time_max: Duration::from_secs(20),
+        }
+    }
+}
+
+/// How long to wait before something that failed is tried again.
+const FAILED_WAIT: Duration = Duration::from_millis(500);
+
+/// What a task of a consumer ends with.
+enum Done {
+    Looked(Result<Look, SubscriptionError>),
+    Handled(Verdict),
+    Committed(Result<Vec<Settled>, SubscriptionError>),
+}
+
+/// A consumer at work.
+struct Consumer {
+    feed: Feed,
+    handler: Arc<dyn Handler>,
+    options: HandlerOptions,
+    tasks: JoinSet<Done>,
+    /// What is with the handler.
+    out: HashMap<Id, Handout>,
+    /// What it has said and is not committed yet.
+    said: Vec<Item>,
+    /// How many outcomes are being committed.
+    committing: usize,
+    is_looking: bool,
+    /// When to look for more.
+    look_at: Instant,
+}
+
+impl Feed {
+    /// Fills the queue and lets a handler have its events, until it is stopped. Events that the
+    /// handler has then are waited for as long as it may take with one.
+    pub async fn run(
+        &self,
+        handler: Arc<dyn Handler>,
+        options: HandlerOptions,
+        stop: &CancellationToken,
+    ) {
+        tokio::join!(self.dispatch(stop), self.consume(handler, options, stop));
+    }
+
+    /// Lets a handler have the events that are queued, here or on another node, until it is
+    /// stopped.
+    pub async fn consume(
+        &self,
+        handler: Arc<dyn Handler>,
+        options: HandlerOptions,
+        stop: &CancellationToken,
+    ) {
+        // What this node had before it was started again is nobody's now.
+        let left = self.abandon(self.inner.options.node.clone()).await;
+        if let Err(error) = left {
+            self.warn(&error);
+        }
+        let mut ready = self.watch_ready();
+        let mut consumer = Consumer {
+            feed: self.clone(),
+            handler,
+            options,
+            tasks: JoinSet::new(),
+            out: HashMap::new(),
+            said: Vec::new(),
+            committing: 0,
+            is_looking: false,
+            look_at: Instant::now(),
+        };
+        while !stop.is_cancelled() {
+            consumer.look();
+            let look_at = consumer.look_at;
+            let sleeps = !consumer.is_looking && consumer.room() > 0;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Some(done) = consumer.tasks.join_next_with_id() => consumer.take_in(done),
+                changed = ready.changed() => match changed {
+                    Ok(()) => consumer.look_at = Instant::now(),
+                    Err(_) => break,
+                },
+                () = tokio::time::sleep_until(look_at), if sleeps => {}
+            }
+            consumer.commit();
+        }
+        consumer.finish().await;
+    }
+
+    fn warn(&self, error: &SubscriptionError) {
+        let name = &self.inner.spec.name;
+        if error.code() != factum_model::ErrorCode::ShuttingDown {
+            tracing::warn!(subscription = %name, %error, "a handler cannot go on; it is tried again");
+        }
+    }
+}
+
+impl Consumer {
+    fn room(&self) -> usize {
+        let busy = self.out.len() + self.said.len() + self.committing;
+        self.options.concurrency.max(1).saturating_sub(busy)
+    }
+
+    /// Claims more, if it is time and there is room.
+    fn look(&mut self) {
+        let room = self.room();
+        if self.is_looking || room == 0 || Instant::now() < self.look_at {
+            return;
+        }
+        self.is_looking = true;
+        let feed = self.feed.clone();
+        self.tasks.spawn(async move {
+            let node = feed.inner.options.node.clone();
+            Done::Looked(feed.look(&node, room).await)
+        });
+    }
+
+    fn take_in(&mut self, done: Result<(Id, Done), JoinError>) {
+        match done {
+            Ok((_, Done::Looked(Ok(look)))) => {
+                self.is_looking = false;
+                let pause = look.next.unwrap_or(Duration::MAX).min(self.feed.poll());
+                // Whoever got something gets more at once, most likely.
+                let pause = if look.handouts.is_empty() {
+                    pause
+                } else {
+                    Duration::ZERO
+                };
+                self.look_at = Instant::now() + pause;
+                for handout in look.handouts {
+                    self.handle(handout);
+                }
+            }
+            Ok((_, Done::Looked(Err(error)))) => {
+                self.is_looking = false;
+                self.feed.warn(&error);
+                self.look_at = Instant::now() + FAILED_WAIT;
+            }
+            Ok((id, Done::Handled(verdict))) => self.said_of(id, verdict),
+            Ok((_, Done::Committed(settled))) => {
+                self.committing = 0;
+                self.look_at = Instant::now();
+                // What could not be made durable is handed out again when its time is up.
+                if let Err(error) = settled {
+                    self.feed.warn(&error);
+                    self.look_at = Instant::now() + FAILED_WAIT;
+                }
+            }
+            Err(error) => {
+                // Only a handler's task has anything to say of an event.
+                let cause = "the handler panicked".to_owned();
+                let after = None;
+                self.said_of(error.id(), Outcome::Retry { after, cause }.into());
+            }
+        }
+    }
+
+    fn handle(&mut self, handout: Handout) {
+        let handler = Arc::clone(&self.handler);
+        let time_max = self.options.time_max;
+        let copy = handout.clone();
+        let task = self.tasks.spawn(async move {
+            let handled = tokio::time::timeout(time_max, handler.handle(&copy)).await;
+            Done::Handled(handled.unwrap_or_else(|_| {
+                let cause = format!("the handler took longer than {} ms", time_max.as_millis());
+                Outcome::Retry { after: None, cause }.into()
+            }))
+        });
+        self.out.insert(task.id(), handout);
+    }
+
+    fn said_of(&mut self, id: Id, verdict: Verdict) {
+        if let Some(handout) = self.out.remove(&id) {
+            self.said.push(Item {
+                token: handout.token,
+                lent: Some((handout.lent, handout.attempt)),
+                verdict,
+            });
+        }
+    }
+
+    /// Commits what was said, all of it together. What is said meanwhile waits for the next time.
+    fn commit(&mut self) {
+        if self.committing > 0 || self.said.is_empty() {
+            return;
+        }
+        let said = std::mem::take(&mut self.said);
+        self.committing = said.len();
+        let feed = self.feed.clone();
+        self.tasks
+            .spawn(async move { Done::Committed(feed.commit(said).await) });
+    }
+
+    /// Waits for what is out, and commits it.
+    async fn finish(&mut self) {
+        while let Some(done) = self.tasks.join_next_with_id().await {
+            match done {
+                // What was claimed at the last moment is given back below.
+                Ok((_, Done::Looked(_))) => {}
+                done => self.take_in(done),
+            }
+            self.commit();
+        }
+        let node = self.feed.inner.options.node.clone();
+        if let Err(error) = self.feed.abandon(node).await {
+            self.feed.warn(&error);
+        }
+    }
+}
