@@ -139,7 +139,7 @@ impl Filter {
         }
     }
 
-    fn holds(&self, view: &View<'_>) -> bool {
+    pub(crate) fn holds(&self, view: &View<'_>) -> bool {
         self.envelope_matches(view.event)
             && self.metadata_matches(view)
             && self.not.iter().all(|inner| !inner.holds(view))
@@ -303,8 +303,8 @@ impl Filter {
 }
 
 /// An event with its JSON texts, taken apart when somebody asks.
-struct View<'e> {
-    event: &'e RecordedEvent,
+pub(crate) struct View<'e> {
+    pub(crate) event: &'e RecordedEvent,
     known: OnceCell<KnownMetadata<'e>>,
     payload: OnceCell<Document<'e>>,
     metadata: OnceCell<Document<'e>>,
@@ -312,7 +312,7 @@ struct View<'e> {
 }
 
 impl<'e> View<'e> {
-    const fn of(event: &'e RecordedEvent) -> Self {
+    pub(crate) const fn of(event: &'e RecordedEvent) -> Self {
         Self {
             event,
             known: OnceCell::new(),
@@ -327,12 +327,12 @@ impl<'e> View<'e> {
             .get_or_init(|| KnownMetadata::read_stored(self.event.metadata()))
     }
 
-    fn payload(&self) -> &Document<'e> {
+    pub(crate) fn payload(&self) -> &Document<'e> {
         self.payload
             .get_or_init(|| Document::read(self.event.payload()))
     }
 
-    fn metadata(&self) -> &Document<'e> {
+    pub(crate) fn metadata(&self) -> &Document<'e> {
         self.metadata
             .get_or_init(|| Document::read(self.event.metadata()))
     }

@@ -124,6 +124,10 @@ impl Expression {
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
+
+    pub(crate) fn into_regex(self) -> Regex {
+        self.0
+    }
 }
 
 /// Returns the last line of what the compiler says; those before it draw the place.

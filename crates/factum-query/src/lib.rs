@@ -12,6 +12,8 @@
 //! # Ok::<(), factum_query::InvalidFilter>(())
 //! ```
 
+mod cel;
+mod condition;
 mod costly;
 mod decimal;
 mod document;
@@ -30,6 +32,8 @@ mod text;
 mod text_form;
 mod words;
 
+pub use crate::cel::{CelExpression, CelFailure, CelLimits, CelVerdict, InvalidCel};
+pub use crate::condition::{CONDITION_DEPTH_MAX, Condition, Explanation, Predicate, Reason};
 pub use crate::costly::CostlyParts;
 pub use crate::decimal::{Decimal, NotANumber};
 pub use crate::filter::{Filter, SequenceRange, TimeRange, Verdict};
