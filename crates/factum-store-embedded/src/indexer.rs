@@ -25,8 +25,6 @@ use crate::writer::Shared;
 const CHUNK_EVENTS: u32 = 512;
 /// How many events are read one by one where some of them are damaged.
 const FEW_EVENTS: usize = 16;
-/// From so many closed segments on that are indexed in part, these are finished first.
-const BEGUN_MAX: usize = 2;
 /// How long the thread lets events gather after it was woken.
 const GATHER: Duration = Duration::from_millis(5);
 /// How long it waits before it tries again what failed.
@@ -156,13 +154,9 @@ fn step(shared: &Shared) -> Result<bool, IndexError> {
         let documents = segment.documents();
         segment.closed().is_some() && documents.is_growing() && documents.end() > 0
     };
-    // What was written last is asked for most; but closed segments that are begun are in memory,
-    // and while appends come faster than they are indexed these would become ever more.
-    let mut ordered: Vec<&Arc<Segment>> = segments.iter().filter(begun).collect();
-    if ordered.len() < BEGUN_MAX {
-        ordered.clear();
-    }
-    ordered.extend(segments.iter().rev());
+    // What was written last is asked for most; but a closed segment that is begun is in memory, so
+    // it is finished first: there is never more in memory than one and the one that is written.
+    let ordered = segments.iter().filter(begun).chain(segments.iter().rev());
     let mut failed = Ok(false);
     for segment in ordered {
         match step_in(shared, segment) {
