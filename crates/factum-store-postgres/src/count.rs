@@ -10,6 +10,7 @@ use crate::pool::Query;
 use crate::pushdown::Condition;
 use crate::read_log::{WINDOW_EVENTS, next_window};
 use crate::shared::Shared;
+use crate::source::Asking;
 use crate::values::{position, position_bigint};
 
 /// How many parameters a statement has besides those of the condition.
@@ -22,7 +23,7 @@ impl Shared {
     pub(crate) async fn count(&self, read: &CountRead) -> Result<Counts, Failure> {
         let started = Instant::now();
         let deadline = started + read.time_max.saturating_add(self.options.read_timeout);
-        let head = self.fetch_head(deadline).await?;
+        let head = self.fetch_head(Asking::for_reader(deadline)).await?;
         let last = read.until.map_or(head, |until| Some(until).min(head));
         let condition = self.condition(&read.filter, read.visibility, N_PARAMETERS);
         let key = match read.by {
@@ -93,7 +94,7 @@ impl Shared {
                 parameters: &parameters,
             });
         }
-        let answers = self.pool.read(&queries, deadline).await?;
+        let answers = self.ask(Asking::for_reader(deadline), &queries).await?;
         let mut answers = answers.iter();
         if let Some(row) = answers.next().and_then(|rows| rows.first()) {
             let n_events: i64 = row.try_get(0)?;

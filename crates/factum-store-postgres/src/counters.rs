@@ -18,6 +18,10 @@ pub(crate) struct Counters {
     pub(crate) notifications_sent: AtomicU64,
     pub(crate) notifications_heard: AtomicU64,
     pub(crate) heads_asked: AtomicU64,
+    pub(crate) standby_reads: AtomicU64,
+    pub(crate) standby_behind: AtomicU64,
+    pub(crate) standby_failed: AtomicU64,
+    pub(crate) standby_passed_over: AtomicU64,
 }
 
 /// Adds to a counter.
@@ -48,6 +52,13 @@ impl Counters {
                 &self.notifications_heard,
             ),
             ("postgres_heads_asked_total", &self.heads_asked),
+            ("postgres_standby_reads_total", &self.standby_reads),
+            ("postgres_standby_behind_total", &self.standby_behind),
+            ("postgres_standby_failed_total", &self.standby_failed),
+            (
+                "postgres_standby_passed_over_total",
+                &self.standby_passed_over,
+            ),
         ];
         all.into_iter()
             .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))

@@ -3,24 +3,16 @@
 use std::collections::HashSet;
 
 use factum_model::{EventId, RecordedEvent, RecordedFields, StreamId};
-use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::decide::{Facts, Head};
 use crate::error::Failure;
-use crate::pool::{Pool, Query, run};
+use crate::pool::Query;
 use crate::queue::Pending;
-use crate::statements::Statements;
+use crate::shared::Shared;
+use crate::source::Asking;
 use crate::values::{InvalidRow, Time, Uuid, position};
-
-/// Where facts are looked up.
-pub(crate) enum Source<'a> {
-    /// In a snapshot of its own, which others may be ahead of.
-    Snapshot(&'a Pool),
-    /// In a transaction that has the head, which nobody is ahead of.
-    Locked(&'a tokio_postgres::Client),
-}
 
 /// What is asked of the database for a group.
 struct Wanted<'a> {
@@ -33,12 +25,12 @@ struct Wanted<'a> {
 /// Looks up everything that the requests depend on, but for their conditions. Ids that were made
 /// for events are looked up only if the events were sent before.
 pub(crate) async fn fetch(
-    source: Source<'_>,
-    statements: &Statements,
+    shared: &Shared,
+    asking: Asking<'_>,
     requests: &[Pending],
     sent: &HashSet<EventId>,
-    deadline: Instant,
 ) -> Result<Facts, Failure> {
+    let statements = &shared.statements;
     let wanted = Wanted::by(requests, sent);
     let types: Vec<_> = wanted
         .streams
@@ -91,10 +83,7 @@ pub(crate) async fn fetch(
             parameters: &[(&log, Type::INT4), (&causes, Type::UUID_ARRAY)],
         },
     ];
-    let answers = match source {
-        Source::Snapshot(pool) => pool.read(&queries, deadline).await?,
-        Source::Locked(client) => run(client, &queries, deadline).await?,
-    };
+    let answers = shared.ask(asking, &queries).await?;
     read(&answers, &wanted, requests)
 }
 

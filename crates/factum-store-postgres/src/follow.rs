@@ -11,13 +11,14 @@ use factum_store::WriteState;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::AsyncMessage;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client};
 
 use crate::counters::add;
 use crate::error::OpenError;
-use crate::pool::{Pool, parse};
+use crate::pool::{Role, parse};
 use crate::shared::Shared;
+use crate::source::Asking;
 use crate::values::position_bigint;
 
 /// How long to wait before listening is tried again.
@@ -25,40 +26,12 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 /// How often leaves are looked after.
 const LEAVES_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A connection that listens.
-struct Listening {
-    client: Client,
-    heard: Arc<Notify>,
-    /// What moves the bytes; it ends with this.
-    _mover: JoinSet<()>,
-}
-
 /// Keeps the head that this node knows of up to date, until it is aborted.
-pub(crate) async fn follow(shared: Arc<Shared>) {
-    let mut listening: Option<Listening> = None;
-    let mut next_try = Instant::now();
+pub(crate) async fn follow(shared: Arc<Shared>, heard: Arc<Notify>) {
     loop {
-        let is_lost = listening
-            .as_ref()
-            .is_none_or(|listening| listening.client.is_closed());
-        if shared.options.notify && is_lost && Instant::now() >= next_try {
-            listening = match listen(&shared).await {
-                Ok(listening) => Some(listening),
-                Err(error) => {
-                    tracing::debug!(%error, "no notifications are heard");
-                    None
-                }
-            };
-            next_try = Instant::now() + LISTEN_AGAIN;
-        }
         let interval = shared.options.poll_interval;
-        match &listening {
-            Some(listening) => {
-                if timeout(interval, listening.heard.notified()).await.is_ok() {
-                    add(&shared.counters.notifications_heard, 1);
-                }
-            }
-            None => sleep(interval).await,
+        if timeout(interval, heard.notified()).await.is_ok() {
+            add(&shared.counters.notifications_heard, 1);
         }
         ask(&shared).await;
     }
@@ -67,9 +40,11 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
 /// Asks where the head is, and notes whether the database answers.
 async fn ask(shared: &Shared) {
     add(&shared.counters.heads_asked, 1);
-    let deadline = Instant::now() + shared.options.connect_timeout;
-    match shared.fetch_head(deadline).await {
+    let asked = Instant::now();
+    let deadline = asked + shared.options.connect_timeout;
+    match shared.fetch_head(Asking::own(deadline)).await {
         Ok(_) => {
+            shared.knows_all_before(asked);
             if matches!(shared.state(), WriteState::Failed { .. }) {
                 tracing::info!("PostgreSQL answers again");
                 shared.set_state(WriteState::Open);
@@ -86,15 +61,26 @@ async fn ask(shared: &Shared) {
     }
 }
 
-async fn listen(shared: &Shared) -> Result<Listening, OpenError> {
+/// Listens to other nodes, over a connection of its own that is made again whenever it breaks,
+/// until it is aborted.
+pub(crate) async fn listen(shared: Arc<Shared>, heard: Arc<Notify>) {
+    loop {
+        if let Err(error) = hear(&shared, &heard).await {
+            tracing::debug!(%error, "no notifications are heard");
+        }
+        sleep(LISTEN_AGAIN).await;
+    }
+}
+
+/// Listens as long as a connection lasts.
+async fn hear(shared: &Shared, heard: &Arc<Notify>) -> Result<(), OpenError> {
     let options = &shared.options;
     let url = options.listen_url.as_ref().unwrap_or(&options.url);
-    let (config, tls) = parse(url, options.connect_timeout)?;
+    let (config, tls) = parse(url, options.connect_timeout, Role::Writer)?;
     let connecting = timeout(options.connect_timeout, config.connect(tls));
     let (client, mut connection) = connecting.await.map_err(|_| OpenError::Timeout)??;
-    let heard = Arc::new(Notify::new());
     let mut mover = JoinSet::new();
-    let tell = Arc::clone(&heard);
+    let tell = Arc::clone(heard);
     mover.spawn(async move {
         loop {
             match poll_fn(|context| connection.poll_message(context)).await {
@@ -109,15 +95,12 @@ async fn listen(shared: &Shared) -> Result<Listening, OpenError> {
     timeout(options.connect_timeout, client.batch_execute(&sql))
         .await
         .map_err(|_| OpenError::Timeout)??;
-    Ok(Listening {
-        client,
-        heard,
-        _mover: mover,
-    })
+    mover.join_next().await;
+    Ok(())
 }
 
 /// Tells the other nodes of appends, many at once, until it is aborted.
-pub(crate) async fn tell(shared: Arc<Shared>, pool: Arc<Pool>) {
+pub(crate) async fn tell(shared: Arc<Shared>) {
     loop {
         shared.appended.notified().await;
         sleep(shared.options.notify_delay).await;
@@ -128,9 +111,8 @@ pub(crate) async fn tell(shared: Arc<Shared>, pool: Arc<Pool>) {
             (&text, Type::TEXT),
         ];
         let told = async {
-            let client = pool
-                .get(Instant::now() + shared.options.connect_timeout)
-                .await?;
+            let deadline = Instant::now() + shared.options.connect_timeout;
+            let client = shared.own.get(deadline).await?;
             client
                 .query_typed("SELECT pg_notify($1, $2)", parameters)
                 .await?;
@@ -145,7 +127,7 @@ pub(crate) async fn tell(shared: Arc<Shared>, pool: Arc<Pool>) {
 }
 
 /// Makes leaves ahead of their use, and learns which were opened, until it is aborted.
-pub(crate) async fn keep_leaves(shared: Arc<Shared>, pool: Arc<Pool>) {
+pub(crate) async fn keep_leaves(shared: Arc<Shared>) {
     loop {
         let deadline = Instant::now() + shared.options.read_timeout;
         let made = async {
@@ -153,13 +135,14 @@ pub(crate) async fn keep_leaves(shared: Arc<Shared>, pool: Arc<Pool>) {
                 (&shared.statements.log, Type::INT4),
                 (&shared.options.leaves_ahead, Type::INT4),
             ];
-            let client = pool.get(deadline).await?;
+            let client = shared.own.get(deadline).await?;
             client
                 .query_typed(&shared.statements.make_leaves, parameters)
                 .await?;
+            drop(client);
             shared
                 .leaves
-                .refresh(&shared.pool, &shared.statements, deadline)
+                .refresh(&shared.own, &shared.statements, deadline)
                 .await
         };
         match timeout(shared.options.read_timeout, made).await {

@@ -34,6 +34,8 @@ mod read_stream;
 mod schema;
 mod send;
 mod shared;
+mod source;
+mod standby;
 mod state;
 mod statements;
 mod store;

@@ -13,12 +13,20 @@ pub struct Options {
     pub url: String,
     /// Where else to listen for notifications, for a `url` that leads to a pooler.
     pub listen_url: Option<String>,
+    /// A standby of that server, for reads. It answers while it has everything that this node
+    /// knows of, and the server itself otherwise. Several hosts may be named.
+    pub standby_url: Option<String>,
+    /// How long a read waits for the standby to have that, and for a connection to it.
+    pub standby_wait: Duration,
+    /// For how long others may have appended without this node knowing of it, for the standby to
+    /// be asked.
+    pub standby_stale_max: Duration,
     /// The schema in which the log is.
     pub schema: String,
     /// The number of the log in the schema.
     pub log: i32,
-    /// The most connections that reads use at once; appends and notifications have one each
-    /// besides.
+    /// The most connections that reads use at once, and as many to the standby; appends and
+    /// notifications have four besides.
     pub connections_max: usize,
     /// How long to wait for a connection to be made.
     pub connect_timeout: Duration,
@@ -31,6 +39,9 @@ pub struct Options {
     pub append_timeout: Duration,
     /// How long an append waits for the head while other nodes have it.
     pub lock_timeout: Duration,
+    /// How long this node may be silent while it has the head locked, before the server takes it
+    /// for stopped and lets others go on.
+    pub head_idle_timeout: Duration,
     /// The most events that are appended in one transaction.
     pub group_events_max: usize,
     /// The most bytes that are appended in one transaction; one request may be larger.
@@ -70,6 +81,9 @@ impl Options {
         Self {
             url: url.into(),
             listen_url: None,
+            standby_url: None,
+            standby_wait: Duration::from_millis(100),
+            standby_stale_max: Duration::from_secs(5),
             schema: "factum".to_owned(),
             log: 1,
             connections_max: 8,
@@ -78,6 +92,7 @@ impl Options {
             statement_timeout: Duration::from_secs(60),
             append_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(10),
+            head_idle_timeout: Duration::from_millis(500),
             group_events_max: 1000,
             group_bytes_max: 4 << 20,
             group_delay: Duration::ZERO,

@@ -23,7 +23,17 @@ use crate::tls::Trust;
 /// How long to wait before a read is tried again on another connection.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// Which of several servers in a URL is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The one that takes writes, after a failover the new one.
+    Writer,
+    /// Any of them.
+    Any,
+}
+
 /// A statement with its parameters.
+#[derive(Clone, Copy)]
 pub(crate) struct Query<'a> {
     pub(crate) sql: &'a str,
     pub(crate) parameters: &'a [(&'a (dyn ToSql + Sync), Type)],
@@ -41,6 +51,7 @@ pub(crate) struct Connected {
 pub(crate) fn parse(
     url: &str,
     connect_timeout: Duration,
+    role: Role,
 ) -> Result<(Config, MakeRustlsConnect), OpenError> {
     let (url, trust) = Trust::split(url)?;
     let mut config = Config::from_str(&url).map_err(OpenError::Url)?;
@@ -51,8 +62,7 @@ pub(crate) fn parse(
     if config.get_application_name().is_none() {
         config.application_name("factum");
     }
-    // Of several servers the one is meant that takes writes, and after a failover the new one.
-    if config.get_target_session_attrs() == TargetSessionAttrs::Any {
+    if role == Role::Writer && config.get_target_session_attrs() == TargetSessionAttrs::Any {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
     Ok((config, tls))
@@ -60,7 +70,7 @@ pub(crate) fn parse(
 
 /// Makes one connection.
 pub(crate) async fn connect(url: &str, limit: Duration) -> Result<Connected, OpenError> {
-    let (config, tls) = parse(url, limit)?;
+    let (config, tls) = parse(url, limit, Role::Writer)?;
     let (client, connection) = tokio::time::timeout(limit, config.connect(tls))
         .await
         .map_err(|_| OpenError::Timeout)??;
@@ -86,7 +96,16 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(options: &Options, size: usize) -> Result<Self, OpenError> {
-        let (config, tls) = parse(&options.url, options.connect_timeout)?;
+        Self::to((&options.url, Role::Writer), options, size)
+    }
+
+    /// Makes a pool of connections to one server, or to one of several.
+    pub(crate) fn to(
+        (url, role): (&str, Role),
+        options: &Options,
+        size: usize,
+    ) -> Result<Self, OpenError> {
+        let (config, tls) = parse(url, options.connect_timeout, role)?;
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
@@ -127,16 +146,8 @@ impl Pool {
         deadline: Instant,
     ) -> Result<Vec<Vec<Row>>, Failure> {
         loop {
-            let failure = match self.get(deadline).await {
-                Ok(object) => match timeout_at(deadline, self.read_on(&object, queries)).await {
-                    Ok(Ok(rows)) => return Ok(rows),
-                    Ok(Err(error)) => Failure::Statement(error),
-                    Err(_) => {
-                        // The server may be at it for a while, or be gone without a word.
-                        drop(Object::take(object));
-                        return Err(Failure::Timeout);
-                    }
-                },
+            let failure = match self.read_once(queries, (deadline, deadline)).await {
+                Ok(rows) => return Ok(rows),
                 Err(failure) => failure,
             };
             let again = match &failure {
@@ -150,6 +161,21 @@ impl Pool {
             tracing::debug!(%failure, "a read is tried again");
             sleep(RETRY_DELAY).await;
         }
+    }
+
+    /// Runs queries in one snapshot, in one round trip, over a connection that is there in time.
+    pub(crate) async fn read_once(
+        &self,
+        queries: &[Query<'_>],
+        (connected_by, deadline): (Instant, Instant),
+    ) -> Result<Vec<Vec<Row>>, Failure> {
+        let object = self.get(connected_by).await?;
+        let Ok(rows) = timeout_at(deadline, self.read_on(&object, queries)).await else {
+            // The server may be at it for a while, or be gone without a word.
+            drop(Object::take(object));
+            return Err(Failure::Timeout);
+        };
+        Ok(rows?)
     }
 
     /// Runs one query; see [`Pool::read`].

@@ -14,6 +14,7 @@ use crate::facts::head_of;
 use crate::pool::Query;
 use crate::pushdown::{Condition, condition};
 use crate::shared::Shared;
+use crate::source::Asking;
 use crate::values::{EVENT_COLUMNS, bigint, event, position, position_bigint};
 
 /// How many parameters a window has besides those of the condition.
@@ -64,11 +65,12 @@ impl Shared {
             return Ok(page.finish(read.after));
         }
         let deadline = page.started + read.time_max.saturating_add(self.options.read_timeout);
+        let asking = Asking::for_reader(deadline);
         let condition = self.condition(&read.filter, read.visibility, N_PARAMETERS);
         match read.direction {
-            Direction::Forwards => self.forwards(page, &condition, deadline).await,
+            Direction::Forwards => self.forwards(page, &condition, asking).await,
             Direction::Backwards => {
-                let head = self.fetch_head(deadline).await?;
+                let head = self.fetch_head(asking).await?;
                 let last = match read.after {
                     Some(after) => after.previous().min(head),
                     None => head,
@@ -85,7 +87,7 @@ impl Shared {
                     }
                     let asked = Instant::now();
                     let chunk = self
-                        .window(page.window(range), &condition, WithHead::No, deadline)
+                        .window(page.window(range), &condition, WithHead::No, asking)
                         .await?;
                     let lowest = chunk.events.last().map(|event| event.position);
                     last = match lowest.filter(|_| chunk.is_cut) {
@@ -106,7 +108,7 @@ impl Shared {
         &self,
         mut page: PageBuilder<'_>,
         condition: &Condition,
-        deadline: Instant,
+        asking: Asking<'_>,
     ) -> Result<LogPage, Failure> {
         let read = page.read;
         let until = read.until.map_or(i64::MAX, |until| bigint(until.get()));
@@ -127,7 +129,7 @@ impl Shared {
             }
             let asked = Instant::now();
             let chunk = self
-                .window(page.window(range), condition, with_head, deadline)
+                .window(page.window(range), condition, with_head, asking)
                 .await?;
             if with_head == WithHead::Yes {
                 // The page ends at the head of the first look, whatever is appended meanwhile.
@@ -157,7 +159,7 @@ impl Shared {
         filter: &Filter,
         (first, last): (i64, i64),
         examine_max: usize,
-        deadline: Instant,
+        asking: Asking<'_>,
     ) -> Result<Result<Option<RecordedEvent>, TooMany>, Failure> {
         let condition = self.condition(filter, Visibility::Everything, N_PARAMETERS);
         let (mut first, mut window, mut examined) = (first, WINDOW_EVENTS, 0);
@@ -174,9 +176,7 @@ impl Shared {
                 bytes_max: CHUNK_BYTES,
             };
             let asked = Instant::now();
-            let chunk = self
-                .window(range, &condition, WithHead::No, deadline)
-                .await?;
+            let chunk = self.window(range, &condition, WithHead::No, asking).await?;
             let highest = chunk.events.last().map(|event| event.position);
             first = match highest.filter(|_| chunk.is_cut) {
                 Some(highest) => position_bigint(Some(highest)) + 1,
@@ -213,7 +213,7 @@ impl Shared {
         window: Window,
         condition: &Condition,
         with_head: WithHead,
-        deadline: Instant,
+        asking: Asking<'_>,
     ) -> Result<Chunk, Failure> {
         let (schema, log) = (&self.statements.schema, self.statements.log);
         let order = match window.direction {
@@ -254,7 +254,7 @@ impl Shared {
                 parameters: of_log,
             });
         }
-        let answers = self.pool.read(&queries, deadline).await?;
+        let answers = self.ask(asking, &queries).await?;
         let rows = answers.first().map(Vec::as_slice).unwrap_or_default();
         let mut events = Vec::with_capacity(rows.len());
         for row in rows {
@@ -276,12 +276,9 @@ impl Shared {
     }
 
     /// Asks where the head is.
-    pub(crate) async fn fetch_head(&self, deadline: Instant) -> Result<Option<Position>, Failure> {
+    pub(crate) async fn fetch_head(&self, asking: Asking<'_>) -> Result<Option<Position>, Failure> {
         let log = &[(&self.statements.log as _, Type::INT4)];
-        let rows = self
-            .pool
-            .read_one(&self.statements.head, log, deadline)
-            .await?;
+        let rows = self.ask_one(asking, &self.statements.head, log).await?;
         let head = rows.first().map(head_of).transpose()?;
         let head = head.and_then(|head| head.position);
         self.advance(head);

@@ -7,6 +7,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::error::Failure;
 use crate::shared::Shared;
+use crate::source::Asking;
 use crate::values::{EVENT_COLUMNS, InvalidRow, Time, Uuid, bigint, event, position};
 
 /// How many events one statement returns at most.
@@ -110,7 +111,9 @@ impl Shared {
             (&limit, Type::INT8),
             (&bytes, Type::INT8),
         ];
-        let rows = self.pool.read_one(&sql, parameters, deadline).await?;
+        let rows = self
+            .ask_one(Asking::for_reader(deadline), &sql, parameters)
+            .await?;
         let mut events = Vec::with_capacity(rows.len());
         for row in &rows {
             events.push(event(row)?);
@@ -131,7 +134,9 @@ impl Shared {
             (&name, Type::TEXT),
         ];
         let sql = &self.statements.stream;
-        let rows = self.pool.read_one(sql, parameters, deadline).await?;
+        let rows = self
+            .ask_one(Asking::for_reader(deadline), sql, parameters)
+            .await?;
         Ok(match rows.first() {
             None => None,
             Some(row) => Some(stream_row(row, stream)?),
@@ -156,7 +161,9 @@ impl Shared {
             (&Uuid::from(id), Type::UUID),
         ];
         let sql = &self.statements.event;
-        let rows = self.pool.read_one(sql, parameters, deadline).await?;
+        let rows = self
+            .ask_one(Asking::for_reader(deadline), sql, parameters)
+            .await?;
         Ok(rows.first().map(event).transpose()?)
     }
 
@@ -170,7 +177,9 @@ impl Shared {
         let parameters: &[(&(dyn ToSql + Sync), Type)] =
             &[(&self.statements.log, Type::INT4), (&id, Type::TEXT)];
         let sql = &self.statements.types_of;
-        let rows = self.pool.read_one(sql, parameters, deadline).await?;
+        let rows = self
+            .ask_one(Asking::for_reader(deadline), sql, parameters)
+            .await?;
         let mut types = Vec::with_capacity(rows.len());
         for row in &rows {
             let name: &str = row.try_get(0)?;

@@ -17,6 +17,7 @@ pub(crate) struct Statements {
     /// The name of the channel for notifications.
     pub(crate) channel: String,
     pub(crate) head: String,
+    pub(crate) head_of_history: String,
     pub(crate) versions: String,
     pub(crate) known: String,
     pub(crate) correlations: String,
@@ -47,6 +48,10 @@ impl Statements {
             log,
             channel: name.to_owned(),
             head: format!("SELECT head, recorded_at FROM {schema}.logs WHERE log_id = $1"),
+            head_of_history: format!(
+                "SELECT head FROM {schema}.logs \
+                 WHERE log_id = $1 AND store_id = $2 AND lineage = $3"
+            ),
             versions: format!(
                 "SELECT u.n, s.version FROM unnest($2, $3) WITH ORDINALITY AS u (type, id, n) \
                  JOIN LATERAL (SELECT * FROM {schema}.streams s WHERE s.log_id = $1 \

@@ -1,6 +1,6 @@
 //! The store itself: opens, hands requests to the writer, answers readers.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use factum_model::{
     AggregateId, AggregateType, EventId, LimitExceeded, Position, RecordedEvent, StreamId,
@@ -20,19 +20,21 @@ use tokio_postgres::types::Type;
 use crate::counters::{Counters, add};
 use crate::error::OpenError;
 use crate::facts::head_of;
-use crate::follow::{follow, keep_leaves, tell};
+use crate::follow::{follow, keep_leaves, listen, tell};
 use crate::leaves::Leaves;
 use crate::options::Options;
-use crate::pool::{Pool, connect};
+use crate::pool::{Pool, Role, connect};
 use crate::queue::{Pending, Queue};
 use crate::schema;
 use crate::shared::Shared;
+use crate::standby::Standby;
 use crate::statements::Statements;
 use crate::values::{Uuid, position};
 use crate::writer::Writer;
 
-/// The connections that the writer and the background have besides those of reads.
-const OWN_CONNECTIONS: usize = 2;
+/// The connections that the writer and the background have besides those of reads: one appends,
+/// one asks for the head, one tells others or makes leaves.
+const OWN_CONNECTIONS: usize = 3;
 
 /// What a log is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,32 +79,37 @@ impl PostgresStore {
         let (lineage, head) = tokio::time::timeout(options.read_timeout, look)
             .await
             .map_err(|_| OpenError::Timeout)??;
-        let own = Arc::new(Pool::new(&options, OWN_CONNECTIONS)?);
+        let looked_at = Instant::now();
         let shared = Arc::new(Shared {
             statements,
             pool: Pool::new(&options, options.connections_max)?,
+            own: Pool::new(&options, OWN_CONNECTIONS)?,
+            standby: standby(&options, &lineage)?,
             leaves: Leaves::default(),
             queue: Queue::new(&options),
             counters: Counters::default(),
             state: RwLock::new(WriteState::Open),
             head: watch::Sender::new(head),
+            head_known_at: Mutex::new(looked_at),
             appended: Notify::new(),
             options,
         });
         let (ended, written) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let writer = Writer::new(Arc::clone(&shared), Arc::clone(&own));
+        let writer = Writer::new(Arc::clone(&shared));
         tasks.spawn(async move {
             writer.run().await;
             ended.send_replace(true);
         });
-        tasks.spawn(follow(Arc::clone(&shared)));
+        let heard = Arc::new(Notify::new());
+        tasks.spawn(follow(Arc::clone(&shared), Arc::clone(&heard)));
         // An import makes the leaves that it needs.
         if purpose == Purpose::Serve {
-            tasks.spawn(keep_leaves(Arc::clone(&shared), Arc::clone(&own)));
+            tasks.spawn(keep_leaves(Arc::clone(&shared)));
         }
         if shared.options.notify {
-            tasks.spawn(tell(Arc::clone(&shared), own));
+            tasks.spawn(listen(Arc::clone(&shared), heard));
+            tasks.spawn(tell(Arc::clone(&shared)));
         }
         Ok(Self {
             shared,
@@ -172,6 +179,16 @@ type Submitted = (
     Vec<EventId>,
     oneshot::Receiver<Result<AppendReceipt, AppendError>>,
 );
+
+/// Returns the standby that readers are sent to, if there is to be one.
+fn standby(options: &Options, lineage: &Lineage) -> Result<Option<Standby>, OpenError> {
+    let Some(url) = &options.standby_url else {
+        return Ok(None);
+    };
+    let pool = Pool::to((url, Role::Any), options, options.connections_max)?;
+    let current = lineage.current.0.cast_signed();
+    Ok(Some(Standby::new(pool, Uuid(lineage.store_id.0), current)))
+}
 
 /// Looks up what a store keeps as long as it is open, and where the head is.
 async fn look_up(
@@ -289,6 +306,11 @@ impl EventStore for PostgresStore {
         values.push(("append_queue_bytes", queued_bytes as u64));
         values.push(("postgres_connections", connections as u64));
         values.push(("postgres_connections_idle", idle as u64));
+        if let Some(standby) = &self.shared.standby {
+            let (connections, idle) = standby.sizes();
+            values.push(("postgres_standby_connections", connections as u64));
+            values.push(("postgres_standby_connections_idle", idle as u64));
+        }
         StoreMetrics { values }
     }
 

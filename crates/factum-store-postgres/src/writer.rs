@@ -16,12 +16,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::counters::add;
 use crate::decide::{Facts, Head, Place, Plan, PlannedEvent, decide};
 use crate::error::{Failure, Meaning, meaning};
-use crate::facts::{Source, fetch};
-use crate::pool::Pool;
+use crate::facts::fetch;
 use crate::queue::Pending;
 use crate::read_log::TooMany;
 use crate::send::{Outcome, send};
 use crate::shared::Shared;
+use crate::source::Asking;
 use crate::values::position_bigint;
 
 /// How long to wait before a group is sent again after the connection was lost.
@@ -71,16 +71,14 @@ enum Attempt {
 /// The writer.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
-    pool: Arc<Pool>,
     versions: HashMap<StreamId, u64>,
     correlations: HashMap<EventId, Option<String>>,
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, pool: Arc<Pool>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            pool,
             versions: HashMap::new(),
             correlations: HashMap::new(),
         }
@@ -164,12 +162,10 @@ impl Writer {
                 self.send(plan, None, &mut group.sent, group.deadline).await
             }
             Trust::Snapshot => {
-                let source = Source::Snapshot(&self.shared.pool);
-                let statements = &self.shared.statements;
-                let deadline = group.deadline;
-                let requests = &group.requests;
-                let mut facts = fetch(source, statements, requests, &group.sent, deadline).await?;
-                self.look_for_matches(&mut facts, group).await?;
+                let asking = Asking::own(group.deadline);
+                let facts = fetch(&self.shared, asking, &group.requests, &group.sent);
+                let mut facts = facts.await?;
+                self.look_for_matches(&mut facts, group, asking).await?;
                 let now = self.shared.options.clock.now();
                 let plan = decide(&group.requests, &facts, now);
                 if plan.events.is_empty() {
@@ -190,7 +186,7 @@ impl Writer {
         sent: &mut HashSet<EventId>,
         deadline: Instant,
     ) -> Result<Attempt, Failure> {
-        let client = self.pool.get(deadline).await?;
+        let client = self.shared.own.get(deadline).await?;
         let before = sent.clone();
         // From here on it may be there, whatever happens.
         sent.extend(plan.events.iter().map(|event| event.id));
@@ -226,18 +222,19 @@ impl Writer {
     /// Locks the head, looks everything up and appends, in one transaction.
     async fn attempt_locked(&mut self, group: &mut Group) -> Result<Attempt, Failure> {
         add(&self.shared.counters.heads_locked, 1);
-        let client = self.pool.get(group.deadline).await?;
+        let client = self.shared.own.get(group.deadline).await?;
         // If anything goes wrong from here on, the transaction ends with the connection.
         let client = deadpool_postgres::Object::take(client);
         let shared = Arc::clone(&self.shared);
         let (statements, options) = (&shared.statements, &shared.options);
         let deadline = group.deadline;
         let lock_ms = options.lock_timeout.as_millis();
+        // No statement takes longer than others wait for the head.
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {}; \
-             SET LOCAL idle_in_transaction_session_timeout = {lock_ms}; \
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {lock_ms}; \
+             SET LOCAL idle_in_transaction_session_timeout = {}; \
              SET LOCAL lock_timeout = {lock_ms}",
-            options.statement_timeout.as_millis()
+            options.head_idle_timeout.as_millis()
         );
         in_time(deadline, client.batch_execute(&begin)).await?;
         let lock_ms = i32::try_from(lock_ms).unwrap_or(i32::MAX);
@@ -247,9 +244,9 @@ impl Writer {
         ];
         let lock = client.query_typed(&statements.lock_head, parameters);
         in_time(deadline, lock).await?;
-        let source = Source::Locked(&client);
-        let mut facts = fetch(source, statements, &group.requests, &group.sent, deadline).await?;
-        self.look_for_matches(&mut facts, group).await?;
+        let asking = Asking::locked(&client, deadline);
+        let mut facts = fetch(&shared, asking, &group.requests, &group.sent).await?;
+        self.look_for_matches(&mut facts, group, asking).await?;
         let now = options.clock.now();
         let plan = decide(&group.requests, &facts, now);
         if plan.events.is_empty() {
@@ -330,7 +327,12 @@ impl Writer {
     }
 
     /// Looks for the events that conditions must not find, up to the head of the facts.
-    async fn look_for_matches(&self, facts: &mut Facts, group: &Group) -> Result<(), Failure> {
+    async fn look_for_matches(
+        &self,
+        facts: &mut Facts,
+        group: &Group,
+        asking: Asking<'_>,
+    ) -> Result<(), Failure> {
         let head = position_bigint(facts.head.and_then(|head| head.position));
         for (number, pending) in group.requests.iter().enumerate() {
             let Some(condition) = &pending.request.condition else {
@@ -339,11 +341,8 @@ impl Writer {
             let range = (position_bigint(condition.after).saturating_add(1), head);
             let most = CONDITION_EXAMINED_MAX;
             let filter = &condition.filter;
-            match self
-                .shared
-                .first_match(filter, range, most, group.deadline)
-                .await?
-            {
+            let looked = self.shared.first_match(filter, range, most, asking);
+            match looked.await? {
                 Ok(Some(event)) => {
                     facts.matches.insert(number, (event.position, event.id));
                 }

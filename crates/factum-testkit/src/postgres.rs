@@ -12,7 +12,6 @@ mod programs;
 mod server;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use crate::postgres::pooler::Pooler;
@@ -93,19 +92,7 @@ impl Database {
     }
 
     fn run(&self, database: &str, role: &str, sql: &str) -> Result<String, String> {
-        let mut psql = self.programs.command("psql");
-        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-U", role, "-d", database])
-            .args(["-c", sql, "-h"])
-            .arg(&self.sockets)
-            .env("PGCONNECT_TIMEOUT", "60")
-            .env("PGOPTIONS", "-c client_min_messages=warning")
-            .stdin(Stdio::null());
-        let output = psql.output().unwrap();
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
+        server::psql(&self.programs, &self.sockets, (role, database), sql)
     }
 }
 

@@ -188,6 +188,28 @@ pub(super) fn url(sockets: &Path, role: &str, database: &str) -> String {
     format!("postgresql://{role}@{host}/{database}")
 }
 
+/// Runs statements with psql, as a role in a database.
+pub(super) fn psql(
+    programs: &Programs,
+    sockets: &Path,
+    (role, database): (&str, &str),
+    sql: &str,
+) -> Result<String, String> {
+    let mut psql = programs.command("psql");
+    psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-U", role, "-d", database])
+        .args(["-c", sql, "-h"])
+        .arg(sockets)
+        .env("PGCONNECT_TIMEOUT", "60")
+        .env("PGOPTIONS", "-c client_min_messages=warning")
+        .stdin(Stdio::null());
+    let output = psql.output().unwrap();
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
 /// A server of one test, which may stop and start it. It syncs, and is gone when this is dropped.
 #[derive(Debug)]
 pub struct PrivateServer {
@@ -349,6 +371,15 @@ impl PrivateServer {
             .arg(self.directory.join("data"));
         assert!(stop.status().unwrap().success());
         server.wait().unwrap();
+    }
+
+    /// Runs statements with psql, as the owner of everything, and returns what it prints.
+    ///
+    /// # Panics
+    /// When a statement fails.
+    pub fn psql(&self, sql: &str) -> String {
+        let to = (SUPERUSER, "postgres");
+        psql(&self.programs, &self.directory, to, sql).unwrap()
     }
 
     /// Returns the URL that connects to its only database as the owner.
