@@ -295,6 +295,49 @@ const fn words_of(code: ErrorCode) -> Words {
             &["a narrow `Accept` header"],
             "Accept `application/json`.",
         ),
+        ErrorCode::UnknownEventType => words(
+            422,
+            "The event type is none of those that are known here. Nothing was recorded.",
+            &[
+                "an agent emits an event of a type that is not among the 23 of sessions",
+                "the catalogue is strict (`catalogue.strict`), and the type is not in it",
+            ],
+            "`factum catalogue list` and `GET /v1/catalogue` name the types.",
+        ),
+        ErrorCode::ContextOutOfRange => words(
+            422,
+            "A share of a context is not one of 0 to 100 per cent. Nothing was recorded.",
+            &["tokens were sent in place of per cent", "the share was worked out with another window"],
+            "Send the share of the context that is used, from 0 to 100.",
+        ),
+        ErrorCode::InvalidInstanceId => words(
+            400,
+            "The text is no id of an agent instance.",
+            &["a project or the beginning of an id was sent where a whole id is needed"],
+            "An id is like `shop-PS-0a1b2c`: project, `PS` or `MS`, six lower-case hexadecimal digits. `GET /v1/sessions` lists the instances.",
+        ),
+        ErrorCode::InstanceNotFound => words(
+            404,
+            "There is no such agent instance, or none that the hint means.",
+            &[
+                "the id is of another server",
+                "the instance was never registered",
+                "a hint means instances that are in memory; older closed ones are found by their whole id only",
+            ],
+            "List the instances with `GET /v1/sessions`, or register one.",
+        ),
+        ErrorCode::InstanceClosed => words(
+            409,
+            "The agent instance is closed. It takes no more events and nobody takes over from it. Nothing was recorded.",
+            &["it was closed before, perhaps by another client"],
+            "Register a new instance. What the closed one did can still be read.",
+        ),
+        ErrorCode::InstanceActive => words(
+            409,
+            "The agent instance sends heartbeats, so nobody else takes over from it. Nothing was recorded.",
+            &["it is still at work", "it ended less than two minutes ago (`sessions.stale_ms`)"],
+            "Wait until it is stale, close it, or send `force`.",
+        ),
         ErrorCode::Internal => words(
             500,
             "A fault of the engine itself. The log of the server has the details, under the request id.",

@@ -131,10 +131,11 @@ pub const fn status_of(code: ErrorCode) -> u16 {
         ErrorCode::InvalidRequest
         | ErrorCode::InvalidFilter
         | ErrorCode::InvalidCursor
-        | ErrorCode::ForeignCursor => 400,
+        | ErrorCode::ForeignCursor
+        | ErrorCode::InvalidInstanceId => 400,
         ErrorCode::Unauthenticated => 401,
         ErrorCode::Forbidden | ErrorCode::ReservedName | ErrorCode::ReadOnly => 403,
-        ErrorCode::NotFound => 404,
+        ErrorCode::NotFound | ErrorCode::InstanceNotFound => 404,
         ErrorCode::MethodNotAllowed => 405,
         ErrorCode::NotAcceptable => 406,
         ErrorCode::Timeout => 408,
@@ -144,12 +145,16 @@ pub const fn status_of(code: ErrorCode) -> u16 {
         | ErrorCode::StateConflict
         | ErrorCode::LeaseLost
         | ErrorCode::LastAdminKey
+        | ErrorCode::InstanceClosed
+        | ErrorCode::InstanceActive
         | ErrorCode::AlreadyExists
         | ErrorCode::AmbiguousAggregate => 409,
         ErrorCode::LostHistory => 410,
         ErrorCode::LimitExceeded => 413,
         ErrorCode::UnsupportedMediaType => 415,
-        ErrorCode::InvalidEvent => 422,
+        ErrorCode::InvalidEvent
+        | ErrorCode::UnknownEventType
+        | ErrorCode::ContextOutOfRange => 422,
         ErrorCode::RateLimited => 429,
         ErrorCode::Corrupt | ErrorCode::Internal => 500,
         ErrorCode::OutcomeUnknown
@@ -199,6 +204,12 @@ pub const fn title_of(code: ErrorCode) -> &'static str {
         ErrorCode::MethodNotAllowed => "The method is not known here",
         ErrorCode::UnsupportedMediaType => "The media type is not read here",
         ErrorCode::NotAcceptable => "No acceptable media type",
+        ErrorCode::UnknownEventType => "The event type is not known",
+        ErrorCode::ContextOutOfRange => "The share of the context is out of range",
+        ErrorCode::InvalidInstanceId => "The instance id is not one",
+        ErrorCode::InstanceNotFound => "There is no such instance",
+        ErrorCode::InstanceClosed => "The instance is closed",
+        ErrorCode::InstanceActive => "The instance is at work",
         ErrorCode::Internal => "A fault of the server",
     }
 }

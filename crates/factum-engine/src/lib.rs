@@ -29,6 +29,7 @@
 //! ```
 
 mod access;
+mod catalogue;
 mod causes;
 mod check;
 mod engine;
@@ -40,6 +41,7 @@ pub use crate::access::{
     AuthenticationError, CreatedKey, Identity, KeyError, KeyInfo, KeyRing, NewKey, Principal,
     Revocation, Scope, Scopes,
 };
+pub use crate::catalogue::{Catalogue, CatalogueEntry, CatalogueGroup, FieldFault, FieldRule};
 pub use crate::causes::{CausalTree, Conversation, TreeEvent};
 pub use crate::engine::{Engine, EngineOptions};
 pub use crate::error::EngineError;

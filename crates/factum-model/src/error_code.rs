@@ -102,6 +102,18 @@ codes! {
     UnsupportedMediaType = "unsupported_media_type", retryable false;
     /// None of the media types that the client accepts can be given.
     NotAcceptable = "not_acceptable", retryable false;
+    /// The event type is none of those that are known here.
+    UnknownEventType = "unknown_event_type", retryable false;
+    /// A share of a context is not one of 0 to 100 per cent.
+    ContextOutOfRange = "context_out_of_range", retryable false;
+    /// The text is no id of an agent instance.
+    InvalidInstanceId = "invalid_instance_id", retryable false;
+    /// There is no such agent instance.
+    InstanceNotFound = "instance_not_found", retryable false;
+    /// The agent instance is closed.
+    InstanceClosed = "instance_closed", retryable false;
+    /// The agent instance is at work, so nobody else takes over from it.
+    InstanceActive = "instance_active", retryable false;
     /// A fault of the engine itself.
     Internal = "internal", retryable true;
 }

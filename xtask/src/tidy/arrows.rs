@@ -32,6 +32,15 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "factum-sessions",
+        &[
+            "factum-model",
+            "factum-query",
+            "factum-store",
+            "factum-engine",
+        ],
+    ),
+    (
         "factum-archive",
         &[
             "factum-model",
@@ -49,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "factum-store",
             "factum-engine",
             "factum-security",
+            "factum-sessions",
             "factum-api",
         ],
     ),
@@ -62,6 +72,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "factum-store-postgres",
             "factum-engine",
             "factum-security",
+            "factum-sessions",
             "factum-archive",
             "factum-api",
             "factum-server",

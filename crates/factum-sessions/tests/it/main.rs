@@ -1,0 +1,1 @@
+//! Agent sessions over a real store.
