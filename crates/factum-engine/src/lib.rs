@@ -47,8 +47,8 @@ pub use crate::engine::{Engine, EngineOptions};
 pub use crate::error::EngineError;
 pub use crate::live::{HeadSignal, LiveRead, LiveReader, LiveStart, LiveStep};
 pub use crate::subscriptions::{
-    Backoff, Counter, Feed, FeedCounters, FeedId, FeedSettings, FeedSpec, FeedStatus, Handler,
-    HandlerOptions, Handout, HandoutToken, InvalidHandoutToken, Order, Outcome, ParkedAct,
-    ParkedChoice, ParkedEvent, ParkedPage, Settled, SubscriptionError, SubscriptionOptions, Take,
-    Verdict,
+    Backoff, Counter, Definition, Feed, FeedCounters, FeedId, FeedSettings, FeedSpec, FeedStatus,
+    FilterForm, Handler, HandlerOptions, Handout, HandoutToken, InvalidHandoutToken,
+    NewSubscription, Order, Outcome, ParkedAct, ParkedChoice, ParkedEvent, ParkedPage, Settled,
+    Start, SubscriptionError, SubscriptionInfo, SubscriptionOptions, Subscriptions, Take, Verdict,
 };

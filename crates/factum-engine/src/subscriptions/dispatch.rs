@@ -334,8 +334,9 @@ impl Feed {
 
     async fn purge_all(&self) -> Result<(), SubscriptionError> {
         self.drop_earlier_passes().await?;
-        purge(&*self.inner.state, &self.inner.spec.id).await?;
-        purge_kind(&*self.inner.state, &self.inner.parked).await
+        // The checkpoint, by which all this is found, goes last.
+        purge_kind(&*self.inner.state, &self.inner.parked).await?;
+        purge(&*self.inner.state, &self.inner.spec.id).await
     }
 }
 

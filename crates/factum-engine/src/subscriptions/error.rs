@@ -1,6 +1,6 @@
 //! Why a subscription refused or could not do something.
 
-use factum_model::{ErrorCode, LimitExceeded, Position};
+use factum_model::{ErrorCode, LimitExceeded};
 use factum_query::InvalidFilter;
 use factum_store::{InvalidStateName, ReadError, StateError};
 use thiserror::Error;
@@ -63,11 +63,9 @@ pub enum SubscriptionError {
         /// Why, in words.
         cause: String,
     },
-    /// An event of a subscription is not what the engine writes.
-    #[error("the subscription event at position {position} cannot be read: {detail}")]
-    Record {
-        /// Where it stands.
-        position: Position,
+    /// An event of a subscription could not be made: a fault of the engine itself.
+    #[error("the event of a subscription could not be made: {detail}")]
+    Unwritable {
         /// What is wrong with it.
         detail: String,
     },
@@ -94,7 +92,7 @@ impl SubscriptionError {
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::Exists { .. } => ErrorCode::AlreadyExists,
             Self::Changed { .. } => ErrorCode::VersionConflict,
-            Self::Unusable { .. } | Self::Record { .. } => ErrorCode::Internal,
+            Self::Unusable { .. } | Self::Unwritable { .. } => ErrorCode::Internal,
             Self::NoBookkeeping => ErrorCode::InvalidRequest,
             Self::Stopping => ErrorCode::ShuttingDown,
         }

@@ -9,6 +9,7 @@
 //! copies of the log that spare a read.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub(super) struct Inner {
     claims: Semaphore,
     /// How far this node has read, while it holds the lease.
     pub(super) reading: Mutex<Reading>,
+    /// Nothing is handed out any more.
+    retired: AtomicBool,
 }
 
 /// Where a subscription is read.
@@ -121,6 +124,16 @@ impl Feed {
         spec: FeedSpec,
         options: &SubscriptionOptions,
     ) -> Result<Self, SubscriptionError> {
+        Self::counting(engine, spec, options, Arc::default())
+    }
+
+    /// As [`Feed::new`], with counters that go on.
+    pub(super) fn counting(
+        engine: &Engine,
+        spec: FeedSpec,
+        options: &SubscriptionOptions,
+        counters: Arc<FeedCounters>,
+    ) -> Result<Self, SubscriptionError> {
         let state = engine.state().ok_or(SubscriptionError::NoBookkeeping)?;
         spec.settings.check()?;
         engine.check_filter(&spec.filter)?;
@@ -131,12 +144,13 @@ impl Feed {
             state: Arc::clone(state),
             spec,
             options: options.clone(),
-            counters: Arc::new(FeedCounters::default()),
+            counters,
             window: Mutex::default(),
             ready: watch::Sender::new(0),
             settled: watch::Sender::new(0),
             claims: Semaphore::new(1),
             reading: Mutex::new(Reading::Elsewhere),
+            retired: AtomicBool::new(false),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -166,6 +180,9 @@ impl Feed {
         let mut ready = self.inner.ready.subscribe();
         loop {
             ready.mark_unchanged();
+            if self.is_retired() {
+                return Ok(Vec::new());
+            }
             let look = self.look(&take.consumer, take.limit).await?;
             if !look.handouts.is_empty() || Instant::now() >= deadline {
                 return Ok(look.handouts);
@@ -209,6 +226,22 @@ impl Feed {
             self.wake_consumers();
         }
         Ok(n_abandoned)
+    }
+
+    /// Hands out nothing from now on, and tells those who wait: the subscription is paused, was
+    /// changed, or is gone.
+    pub(super) fn retire(&self) {
+        self.inner.retired.store(true, Ordering::Release);
+        self.wake_consumers();
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.inner.retired.load(Ordering::Acquire)
+    }
+
+    /// Tells whether two handles are of the same part.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// How long to wait at most when nothing is heard: of what other nodes do nothing is.

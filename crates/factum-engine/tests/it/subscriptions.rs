@@ -2,5 +2,6 @@
 
 mod faults;
 mod harness;
+mod named;
 mod order;
 mod outcomes;
