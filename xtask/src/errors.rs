@@ -62,6 +62,17 @@ const fn words_of(code: ErrorCode) -> Words {
             ],
             "Correct what `detail` names.",
         ),
+        ErrorCode::InvalidRule => words(
+            422,
+            "The definition of a rule or of one of its targets breaks a rule. Nothing was changed.",
+            &[
+                "a field is missing, unknown, or has a value that it cannot have",
+                "an expression, a path, a pattern or a template cannot be compiled",
+                "an expression may cost more than it may",
+                "a target is one that the operator does not allow",
+            ],
+            "Correct what `detail` says of the field that `pointer` names.",
+        ),
         ErrorCode::LimitExceeded => words(
             413,
             "Something is larger, longer, deeper or more than a limit allows. Nothing was done.",

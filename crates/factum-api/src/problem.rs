@@ -153,6 +153,7 @@ pub const fn status_of(code: ErrorCode) -> u16 {
         ErrorCode::LimitExceeded => 413,
         ErrorCode::UnsupportedMediaType => 415,
         ErrorCode::InvalidEvent
+        | ErrorCode::InvalidRule
         | ErrorCode::UnknownEventType
         | ErrorCode::ContextOutOfRange => 422,
         ErrorCode::RateLimited => 429,
@@ -174,6 +175,7 @@ pub const fn title_of(code: ErrorCode) -> &'static str {
         ErrorCode::InvalidRequest => "The request is not understood",
         ErrorCode::InvalidEvent => "An event breaks a rule",
         ErrorCode::InvalidFilter => "A filter breaks a rule",
+        ErrorCode::InvalidRule => "A rule cannot be as it is defined",
         ErrorCode::LimitExceeded => "A limit is exceeded",
         ErrorCode::VersionConflict => "The stream is not at the expected version",
         ErrorCode::ConditionFailed => "The append condition does not hold",

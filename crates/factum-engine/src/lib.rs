@@ -32,9 +32,12 @@ mod access;
 mod catalogue;
 mod causes;
 mod check;
+mod deliver;
+mod deliveries;
 mod engine;
 mod error;
 mod live;
+mod rules;
 mod subscriptions;
 
 pub use crate::access::{
@@ -43,9 +46,23 @@ pub use crate::access::{
 };
 pub use crate::catalogue::{Catalogue, CatalogueEntry, CatalogueGroup, FieldFault, FieldRule};
 pub use crate::causes::{CausalTree, Conversation, TreeEvent};
+pub use crate::deliver::{
+    Again, BreakerState, Deliver, DeliverError, Delivered, Delivery, DeliveryId, ErrorClass,
+    InvalidTarget, Place, TargetState, Targets, Vault, VaultError,
+};
+pub use crate::deliveries::{
+    Attempt, Cause, DeadLetter, DeadLetterChoice, DeadLetterFilter, DeadLetterGroup,
+    DeadLetterPage, DeadLetterStatus, Deliveries, DeliveriesError, DeliveryFilter, DeliveryKey,
+    DeliveryMeters, DeliveryOptions, DeliveryPage, DeliveryRecord, DeliveryStatus,
+    InvalidDeliveryKey, LATENCY_BOUNDS_MS, Moved, RedriveRate, TargetMeters, TargetReport,
+};
 pub use crate::engine::{Engine, EngineOptions};
 pub use crate::error::EngineError;
 pub use crate::live::{HeadSignal, LiveRead, LiveReader, LiveStart, LiveStep};
+pub use crate::rules::{
+    DryRun, InvalidRule, Jitter, RateLimit, RetryPolicy, RetryStrategy, Rule, RuleError, RuleId,
+    RuleLimits, RuleOutcome, RuleStart, RuleTarget, Rules, TestedEvent,
+};
 pub use crate::subscriptions::{
     Backoff, Counter, Definition, Feed, FeedCounters, FeedId, FeedSettings, FeedSpec, FeedStatus,
     FilterForm, Handler, HandlerOptions, Handout, HandoutToken, InvalidHandoutToken,

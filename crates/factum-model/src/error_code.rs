@@ -41,6 +41,8 @@ codes! {
     InvalidEvent = "invalid_event", retryable false;
     /// A filter or a query parameter breaks a rule.
     InvalidFilter = "invalid_filter", retryable false;
+    /// The definition of a rule or of one of its targets breaks a rule.
+    InvalidRule = "invalid_rule", retryable false;
     /// Something is larger, longer, deeper or more than a limit allows.
     LimitExceeded = "limit_exceeded", retryable false;
     /// The stream is not at the version that the writer expected.

@@ -37,14 +37,14 @@ impl<'a> KnownMetadata<'a> {
     ///
     /// # Errors
     /// [`InvalidMetadata`] when a known key has a value of another kind: `userId`, `sessionId`,
-    /// `sourceSystem`, `sourceVersion`, `traceId` and `spanId` are texts of at most 255
-    /// characters, `tags` an array of at most 64 such texts. `null` counts as absent.
+    /// `sourceSystem`, `sourceVersion`, `traceId`, `spanId` and `routingKey` are texts of at
+    /// most 255 characters, `tags` an array of at most 64 such texts. `null` counts as absent.
     pub fn read(metadata: &'a JsonObject) -> Result<Self, InvalidMetadata> {
         let mut known = Self::default();
         for (key, value) in members(metadata.as_str()) {
             match &*key {
                 "userId" => known.user_id = text(&key, value)?,
-                "sessionId" | "sourceSystem" | "sourceVersion" | "traceId" | "spanId" => {
+                "sessionId" | "sourceSystem" | "sourceVersion" | "traceId" | "spanId" | "routingKey" => {
                     text(&key, value)?;
                 }
                 "tags" => known.tags = tags(value)?,

@@ -19,6 +19,7 @@ pages! {
     InvalidRequest "invalid_request"
     InvalidEvent "invalid_event"
     InvalidFilter "invalid_filter"
+    InvalidRule "invalid_rule"
     LimitExceeded "limit_exceeded"
     VersionConflict "version_conflict"
     ConditionFailed "condition_failed"

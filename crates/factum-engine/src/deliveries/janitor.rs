@@ -1,0 +1,117 @@
+//! Keeps what is on record within its bounds.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use factum_store::{Batch, Change, Precondition, RecordId, RecordScan};
+use tokio_util::sync::CancellationToken;
+
+use super::dead_letter::DeadLetterStatus;
+use super::error::DeliveriesError;
+use super::record::DELIVERIES;
+use super::runner::Deliveries;
+
+/// How often to look when nothing says that there are too many.
+const LOOK_INTERVAL: Duration = Duration::from_mins(1);
+/// How many records are deleted at once.
+const BATCH: usize = 500;
+
+impl Deliveries {
+    /// Deletes the oldest records when there are too many, until it is stopped.
+    pub(super) async fn keep_within_bounds(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let looked = async {
+                self.drop_deliveries().await?;
+                self.evict_dead_letters().await
+            };
+            if let Err(error) = looked.await
+                && error.code() != factum_model::ErrorCode::ShuttingDown
+            {
+                tracing::warn!(%error, "records of deliveries cannot be kept within bounds for now");
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.shared.crowded.notified() => {}
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Deletes the records of the oldest deliveries.
+    async fn drop_deliveries(&self) -> Result<(), DeliveriesError> {
+        let max = self.shared.options.deliveries_max as u64;
+        loop {
+            let n_records = self
+                .shared
+                .state
+                .queue(DELIVERIES.parse()?)
+                .await?
+                .n_records;
+            let excess = usize::try_from(n_records.saturating_sub(max)).unwrap_or(usize::MAX);
+            if excess == 0 {
+                return Ok(());
+            }
+            let page = self.shared.state.scan(RecordScan {
+                limit: excess.min(BATCH),
+                ..RecordScan::all(DELIVERIES.parse()?)
+            });
+            let ids = page.await?.records.into_iter().map(|record| record.id);
+            let changes: Vec<Change> = ids
+                .map(|id| Change::delete(id, Precondition::Any))
+                .collect();
+            if changes.is_empty() {
+                return Ok(());
+            }
+            self.shared.state.apply(Batch::of(changes)).await?;
+        }
+    }
+
+    /// Gives up dead letters that are too old, and of too many those that were given up by somebody
+    /// first, then those that were delivered after all, then the oldest ones.
+    async fn evict_dead_letters(&self) -> Result<(), DeliveriesError> {
+        let options = &self.shared.options;
+        let now = self.shared.engine.clock().now();
+        let age_max = i64::try_from(options.dead_letter_age_max.as_micros()).unwrap_or(i64::MAX);
+        let oldest = now.as_micros().saturating_sub(age_max);
+        let mut kept: Vec<(u8, i64, RecordId)> = Vec::new();
+        let mut evicted: Vec<(RecordId, &'static str)> = Vec::new();
+        self.each_dead_letter(|record, letter| {
+            if letter.status == DeadLetterStatus::Retrying {
+                return;
+            }
+            if letter.dead_micros < oldest {
+                evicted.push((record.id, "it is too old"));
+                return;
+            }
+            let rank = match letter.status {
+                DeadLetterStatus::PermanentFailure => 0,
+                DeadLetterStatus::Resolved => 1,
+                DeadLetterStatus::PendingRetry | DeadLetterStatus::Retrying => 2,
+            };
+            kept.push((rank, letter.dead_micros, record.id));
+        })
+        .await?;
+        let excess = kept.len().saturating_sub(options.dead_letters_max);
+        if excess > 0 {
+            kept.sort();
+            let ids = kept.into_iter().take(excess);
+            evicted.extend(ids.map(|(.., id)| (id, "there are too many")));
+        }
+        for part in evicted.chunks(BATCH) {
+            let changes = part.iter().map(|(id, why)| {
+                tracing::error!(key = %id.key, why, "a dead letter is given up");
+                Change::delete(id.clone(), Precondition::Any)
+            });
+            self.shared
+                .state
+                .apply(Batch::of(changes.collect()))
+                .await?;
+            let n_evicted = part.len() as u64;
+            self.shared
+                .meters
+                .evicted
+                .fetch_add(n_evicted, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

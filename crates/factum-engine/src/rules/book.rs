@@ -1,0 +1,174 @@
+//! The rules as the log says they are: a fold of their events.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use factum_model::{Position, RecordedEvent};
+use factum_query::Filter;
+
+use super::definition::{self, Document};
+use super::error::{InvalidRule, RuleError};
+use super::record::{self, Change};
+use super::registry::RuleLimits;
+use super::rule::{Rule, RuleId, RuleTarget};
+
+/// The rules of a store.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    rules: BTreeMap<RuleId, Arc<Rule>>,
+    /// Rules that ask for event types by name.
+    by_type: HashMap<String, BTreeSet<RuleId>>,
+    /// The others.
+    of_any_type: BTreeSet<RuleId>,
+    /// Everything up to here is folded.
+    pub(super) folded_to: Option<Position>,
+}
+
+impl Book {
+    pub(super) fn get(&self, id: &str) -> Option<&Arc<Rule>> {
+        self.rules.get(&id.parse::<RuleId>().ok()?)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Returns all rules, the greatest priority first, then by id.
+    pub(super) fn list(&self) -> Vec<Arc<Rule>> {
+        let mut rules: Vec<_> = self.rules.values().cloned().collect();
+        rules.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
+        rules
+    }
+
+    /// Returns the rules that could be for an event of a type.
+    pub(super) fn candidates(&self, event_type: &str) -> Vec<Arc<Rule>> {
+        let named = self.by_type.get(event_type).into_iter().flatten();
+        let mut rules: Vec<_> = named
+            .chain(&self.of_any_type)
+            .filter_map(|id| self.rules.get(id).cloned())
+            .collect();
+        rules.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
+        rules
+    }
+
+    /// Takes over what an event says. Taking it over twice changes nothing, since an act of this
+    /// node comes round again through the log. Returns whether something changed.
+    pub(super) fn apply(
+        &mut self,
+        event: &RecordedEvent,
+        limits: &RuleLimits,
+    ) -> Result<bool, RuleError> {
+        let Some(said) = record::read(event)? else {
+            return Ok(false);
+        };
+        let known = self.rules.get(&said.id);
+        if known.is_some_and(|rule| event.sequence_number <= rule.revision) {
+            return Ok(false);
+        }
+        match said.change {
+            Change::Defined(document) => {
+                let rule = rule(said.id, *document, (event, &said.by), known, limits);
+                let rule = rule.map_err(|error| RuleError::Record {
+                    position: event.position,
+                    detail: error.to_string(),
+                })?;
+                self.insert(rule);
+            }
+            Change::Switched { on } => {
+                let Some(rule) = known else {
+                    return Ok(false);
+                };
+                let mut rule = (**rule).clone();
+                rule.enabled = on;
+                rule.revision = event.sequence_number;
+                rule.changed_at = event.recorded_at;
+                rule.changed_by = said.by;
+                self.insert(rule);
+            }
+            Change::Deleted => self.remove(&said.id),
+        }
+        Ok(true)
+    }
+
+    fn insert(&mut self, rule: Rule) {
+        self.remove(&rule.id);
+        match exact_types(&rule.filter()) {
+            Some(types) => {
+                for event_type in types {
+                    let ids = self.by_type.entry(event_type).or_default();
+                    ids.insert(rule.id.clone());
+                }
+            }
+            None => {
+                self.of_any_type.insert(rule.id.clone());
+            }
+        }
+        self.rules.insert(rule.id.clone(), Arc::new(rule));
+    }
+
+    fn remove(&mut self, id: &RuleId) {
+        if self.rules.remove(id).is_none() {
+            return;
+        }
+        self.of_any_type.remove(id);
+        self.by_type.retain(|_, ids| {
+            ids.remove(id);
+            !ids.is_empty()
+        });
+    }
+}
+
+/// Returns the event types that a filter asks for, if it names all of them.
+fn exact_types(filter: &Filter) -> Option<Vec<String>> {
+    let named = &filter.event_types;
+    if !named.is_empty() && named.iter().all(|pattern| pattern.is_exact()) {
+        return Some(named.iter().map(|name| name.as_str().to_owned()).collect());
+    }
+    filter.all_of.iter().find_map(exact_types)
+}
+
+fn rule(
+    id: RuleId,
+    document: Document,
+    (event, by): (&RecordedEvent, &str),
+    before: Option<&Arc<Rule>>,
+    limits: &RuleLimits,
+) -> Result<Rule, InvalidRule> {
+    let text = document.to_json()?;
+    let checked = definition::read(&text, limits)?;
+    let since = |id: &str| {
+        let known = before.and_then(|rule| rule.target(id));
+        known.map_or(event.position, |target| target.since)
+    };
+    let targets: Result<Vec<RuleTarget>, InvalidRule> = document
+        .targets
+        .iter()
+        .map(|target| {
+            Ok(RuleTarget {
+                id: target.id.parse()?,
+                definition: target.to.get().to_owned(),
+                enabled: target.enabled,
+                retry: target.retry.policy(),
+                concurrency: target.concurrency,
+                since: since(&target.id),
+            })
+        })
+        .collect();
+    Ok(Rule {
+        id,
+        targets: targets?,
+        rate_limit: document.rate_limit(),
+        start: document.start(),
+        order: document.order.into(),
+        enabled: document.enabled,
+        priority: document.priority,
+        condition: checked.condition,
+        conditions_text: document.conditions.get().to_owned(),
+        name: document.name,
+        description: document.description,
+        revision: event.sequence_number,
+        created_at: before.map_or(event.recorded_at, |rule| rule.created_at),
+        changed_at: event.recorded_at,
+        changed_by: by.to_owned(),
+    })
+}
