@@ -34,6 +34,24 @@ impl EventId {
         &self.0
     }
 
+    /// Returns the id that belongs to these texts: the same for the same texts, for ever and on
+    /// every node, and another one for others. It is a UUID of version 5.
+    ///
+    /// What must happen once, such as a scheduled event, takes its id from what it is, so that
+    /// doing it again is seen as a repeat.
+    #[must_use]
+    pub fn derived(parts: &[&str]) -> Self {
+        /// Ids of Factum are derived in a name space of their own.
+        const SPACE: Uuid = Uuid::from_u128(0x6661_6374_756d_4000_8000_0000_0000_0001);
+        let mut name = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+        for part in parts {
+            // With its length before it, no part can pass for two.
+            name.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            name.extend_from_slice(part.as_bytes());
+        }
+        Self(Uuid::new_v5(&SPACE, &name).into_bytes())
+    }
+
     /// Writes the id in its usual form into `buffer` and returns it.
     pub fn encode<'a>(&self, buffer: &'a mut [u8; 36]) -> &'a str {
         Uuid::from_bytes(self.0).hyphenated().encode_lower(buffer)
@@ -149,6 +167,17 @@ mod tests {
         let text = made[0].to_string();
         assert_eq!((&text[14..15], &text[..13]), ("7", "018bcfe5-6800"));
         assert_eq!(Uuid::parse_str(&text).unwrap().get_version_num(), 7);
+    }
+
+    #[test]
+    fn derived_ids_tell_where_texts_end() {
+        let id = EventId::derived(&["a", "bc"]);
+        assert_eq!(id, EventId::derived(&["a", "bc"]));
+        for other in [&["ab", "c"][..], &["abc"], &["a", "bc", ""], &[]] {
+            assert_ne!(id, EventId::derived(other));
+        }
+        // What was derived once is derived for ever.
+        assert_eq!(id.to_string(), "89b4f3b9-d1d6-5560-8e12-e28e91bf9f6f");
     }
 
     #[test]

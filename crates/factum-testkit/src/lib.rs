@@ -22,6 +22,8 @@ pub mod linearizability;
 pub mod postgres;
 pub mod queries;
 mod random;
+#[cfg(feature = "servers")]
+pub mod servers;
 pub mod state;
 
 pub use crate::disk::{Fault, SimDisk};

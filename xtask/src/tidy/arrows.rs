@@ -51,6 +51,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("factum-api", &["factum-model", "factum-query"]),
     (
+        "factum-deliver",
+        &[
+            "factum-model",
+            "factum-query",
+            "factum-store",
+            "factum-engine",
+            "factum-api",
+        ],
+    ),
+    (
         "factum-server",
         &[
             "factum-model",
@@ -75,6 +85,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "factum-sessions",
             "factum-archive",
             "factum-api",
+            "factum-deliver",
             "factum-server",
         ],
     ),

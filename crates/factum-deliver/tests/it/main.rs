@@ -1,0 +1,12 @@
+//! Tests of targets through the port, against receivers and brokers on this machine.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails"
+)]
+
+mod receiver;
+mod ssrf;
+mod support;
+mod verified;
+mod webhook;
