@@ -114,12 +114,16 @@ impl Sessions {
     }
 
     async fn sweep_for_ever(&self) {
-        let mut ticks = tokio::time::interval(self.inner.options.sweep_interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ready = self.inner.ready.subscribe();
         if ready.wait_for(|ready| *ready).await.is_err() {
             return;
         }
+        // Whoever could not reach the server while it was down has a moment to say that it is
+        // there.
+        let interval = self.inner.options.sweep_interval;
+        let first = tokio::time::Instant::now() + interval;
+        let mut ticks = tokio::time::interval_at(first, interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             if let Err(error) = self.sweep().await {
@@ -174,9 +178,13 @@ impl Sessions {
                 after,
             };
             match self.record(id, vec![event], unless).await {
-                Ok(_) => {
-                    count(&self.inner.counters.stale_total);
-                    return Ok(true);
+                // Another node may have recorded the very same.
+                Ok(receipts) => {
+                    let is_new = receipts.iter().any(|receipt| !receipt.deduplicated);
+                    if is_new {
+                        count(&self.inner.counters.stale_total);
+                    }
+                    return Ok(is_new);
                 }
                 Err(SessionError::EventStore(EngineError::Append(
                     AppendError::DuplicateEvent { .. },

@@ -1,5 +1,3 @@
-use factum_model::JsonObject;
-
 use super::*;
 
 /// Secrets of every kind, none of them real, each in a text as it is met. `@` stands for the

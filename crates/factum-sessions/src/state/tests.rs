@@ -1,4 +1,3 @@
-use factum_model::{EventId, Timestamp};
 use serde_json::json;
 
 use super::*;
