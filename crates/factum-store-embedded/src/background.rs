@@ -142,21 +142,57 @@ impl Background {
     }
 }
 
-fn run(shared: &Shared, tasks: &Receiver<Task>, unsealed: &Unsealed) {
-    let mut failed: Vec<(Arc<Segment>, ClosedSegment)> = Vec::new();
-    let mut learning = true;
-    loop {
-        let patience = match (learning, failed.is_empty()) {
+/// What the thread has to come back to.
+#[derive(Debug, Default)]
+struct Later {
+    /// Indexes that could not be written.
+    seals: Vec<(Arc<Segment>, ClosedSegment)>,
+    /// Since when something waits to be tried again.
+    failed_at: Option<Stopwatch>,
+    /// There may be closed segments whose terms are not known yet.
+    learning: bool,
+}
+
+impl Later {
+    fn patience(&self) -> Duration {
+        match self.failed_at {
             // One segment at a time, so that nothing else waits long.
-            (true, _) => Duration::ZERO,
-            (false, true) => Duration::from_secs(3600),
-            (false, false) => RETRY_DELAY,
-        };
-        let mut todo = Vec::new();
-        match tasks.recv_timeout(patience) {
+            _ if self.learning => Duration::ZERO,
+            Some(since) => RETRY_DELAY.saturating_sub(since.elapsed()),
+            None => Duration::from_secs(3600),
+        }
+    }
+
+    fn fail(&mut self) {
+        self.failed_at = Some(Stopwatch::start());
+    }
+
+    /// Returns the indexes to write, if it is time to try again.
+    fn due(&mut self) -> Vec<(Arc<Segment>, ClosedSegment)> {
+        if self
+            .failed_at
+            .is_none_or(|since| since.elapsed() < RETRY_DELAY)
+        {
+            return Vec::new();
+        }
+        self.failed_at = None;
+        self.learning = true;
+        std::mem::take(&mut self.seals)
+    }
+}
+
+fn run(shared: &Shared, tasks: &Receiver<Task>, unsealed: &Unsealed) {
+    let mut later = Later {
+        learning: true,
+        ..Later::default()
+    };
+    loop {
+        let task = tasks.recv_timeout(later.patience());
+        let mut todo = later.due();
+        match task {
             Ok(Task::Seal { segment, closed }) => {
-                todo.append(&mut failed);
                 todo.push((segment, closed));
+                later.learning = true;
             }
             Ok(Task::Zero { segment, from, to }) => {
                 if let Err(error) = segment.zero_fence.zero(&*segment.file(), from, to) {
@@ -165,8 +201,7 @@ fn run(shared: &Shared, tasks: &Receiver<Task>, unsealed: &Unsealed) {
                 }
             }
             Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) if learning => {}
-            Err(RecvTimeoutError::Timeout) => todo.append(&mut failed),
+            Err(RecvTimeoutError::Timeout) => {}
         }
         for (segment, closed) in todo {
             match seal(shared, &segment, closed) {
@@ -181,15 +216,37 @@ fn run(shared: &Shared, tasks: &Receiver<Task>, unsealed: &Unsealed) {
                     let name = segment.entry.log_name();
                     tracing::error!(%error, segment = %name, "the index could not be written");
                     unsealed.change(|state| state.failing = true);
-                    failed.push((segment, closed));
+                    later.seals.push((segment, closed));
+                    later.fail();
                 }
             }
         }
-        learning = shared.log.learn_next().unwrap_or_else(|error| {
-            // Look-ups ask the segments one by one until the next one is closed.
+        if later.learning {
+            learn(shared, &mut later);
+        }
+    }
+}
+
+/// Learns the terms of the next closed segment.
+fn learn(shared: &Shared, later: &mut Later) {
+    later.learning = false;
+    let segment = match shared.log.learn_next() {
+        Ok(Some(segment)) => segment,
+        Ok(None) => return,
+        Err(error) => {
+            // Look-ups ask the segments one by one meanwhile.
             tracing::warn!(%error, "the terms of a closed segment could not be read");
-            false
-        });
+            return later.fail();
+        }
+    };
+    later.learning = true;
+    // Reading all terms may have shown that the index is damaged; then it is in memory, built anew.
+    if let Some(closed) = segment.closed()
+        && closed.index.is_some()
+        && let Err(error) = seal(shared, &segment, closed)
+    {
+        let name = segment.entry.log_name();
+        tracing::error!(%error, segment = %name, "an index that was built anew stays in memory until the next start");
     }
 }
 
@@ -215,6 +272,12 @@ fn seal(shared: &Shared, segment: &Segment, closed: ClosedSegment) -> Result<(),
     // what was changed before.
     let new_name = format!("{name}.new");
     let write = |tail: &TailIndex| build::write(&*shared.disk, &new_name, &identity, tail);
+    if segment.has_unknown() {
+        // A file cannot say which events are lost, and would deny that they are there.
+        let name = segment.entry.log_name();
+        tracing::error!(segment = %name, "events are lost; the index stays in memory");
+        return Ok(());
+    }
     let Some(written) = segment.read_tail(write) else {
         // It is in a file already.
         return Ok(());

@@ -8,10 +8,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use factum_model::RecordedEvent;
+use factum_model::{Position, RecordedEvent};
 use factum_query::{Part, TERMS_VERSION};
 use factum_store::ReadError;
 
+use crate::background::Stopwatch;
 use crate::counters::add;
 use crate::documents::{Dictionary, Documents, merge};
 use crate::index::build::{self, IndexIdentity, IndexKind};
@@ -117,17 +118,14 @@ pub(crate) fn lower_priority() {
 }
 
 fn run(shared: &Shared, bell: &Doorbell) {
+    let mut failed = Failed::default();
     loop {
-        let go_on = match step(shared) {
-            Ok(true) => !bell.is_stopped(),
-            Ok(false) => {
-                let idle = || backlog(shared) == 0;
-                bell.wait(IDLE_MAX, idle) && bell.rest(GATHER)
-            }
-            Err(error) => {
-                tracing::error!(%error, "documents cannot be indexed; trying again");
-                bell.rest(RETRY_DELAY)
-            }
+        let go_on = if step(shared, &mut failed) {
+            !bell.is_stopped()
+        } else {
+            // What has failed is not waited for.
+            let idle = || failed.any() || backlog(shared) == 0;
+            bell.wait(IDLE_MAX, idle) && bell.rest(GATHER)
         };
         if !go_on {
             return;
@@ -146,26 +144,55 @@ pub(crate) fn backlog(shared: &Shared) -> u64 {
     segments.iter().map(missing).sum()
 }
 
+/// The segments that failed a moment ago. There are as many as there are damaged ones, and each
+/// is tried again once a while.
+#[derive(Debug, Default)]
+struct Failed(Vec<(Position, Stopwatch)>);
+
+impl Failed {
+    const fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn has(&self, segment: &Segment) -> bool {
+        let mut bases = self.0.iter().map(|(base, _)| *base);
+        bases.any(|base| base == segment.entry.base)
+    }
+
+    fn forget_old(&mut self) {
+        self.0.retain(|(_, since)| since.elapsed() < RETRY_DELAY);
+    }
+
+    fn note(&mut self, segment: &Segment, error: &IndexError) {
+        tracing::error!(%error, segment = %segment.entry.log_name(), "documents cannot be indexed; trying again");
+        self.0.push((segment.entry.base, Stopwatch::start()));
+    }
+}
+
 /// Indexes some events, or writes the index of a closed segment; returns whether there may be
-/// more to do. A segment that fails does not keep the others back.
-fn step(shared: &Shared) -> Result<bool, IndexError> {
+/// more to do. A segment that fails does not keep the others back, and is left alone for a while.
+fn step(shared: &Shared, failed: &mut Failed) -> bool {
     let segments = shared.log.segments();
     let begun = |segment: &&Arc<Segment>| {
         let documents = segment.documents();
         segment.closed().is_some() && documents.is_growing() && documents.end() > 0
     };
     // What was written last is asked for most; but a closed segment that is begun is in memory, so
-    // it is finished first: there is never more in memory than one and the one that is written.
+    // it is finished first: unless it fails there is never more in memory than one and the one that
+    // is written.
     let ordered = segments.iter().filter(begun).chain(segments.iter().rev());
-    let mut failed = Ok(false);
+    failed.forget_old();
     for segment in ordered {
+        if failed.has(segment) {
+            continue;
+        }
         match step_in(shared, segment) {
             Ok(false) => {}
-            Ok(true) => return Ok(true),
-            Err(error) => failed = Err(error),
+            Ok(true) => return true,
+            Err(error) => failed.note(segment, &error),
         }
     }
-    failed
+    false
 }
 
 fn step_in(shared: &Shared, segment: &Segment) -> Result<bool, IndexError> {

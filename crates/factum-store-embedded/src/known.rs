@@ -41,6 +41,18 @@ impl Known {
         !self.filters.iter().any(|filter| filter.may_contain(term))
     }
 
+    /// Adds a filter with room for so many terms at least.
+    fn grow(&mut self, n_terms: usize) -> Arc<BlockFilter> {
+        let room = self.capacity.max(FIRST_TERMS).max(n_terms);
+        let filter = Arc::new(BlockFilter::with_capacity(room));
+        let mut filters = Vec::clone(&self.filters);
+        filters.push(Arc::clone(&filter));
+        self.filters = Arc::new(filters);
+        // What was left of the room before is not used any more.
+        self.capacity = self.n_terms + room;
+        filter
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.filters
             .iter()
@@ -58,8 +70,8 @@ impl KnownTerms {
             .clone()
     }
 
-    /// Learns the next segment. `read` gives each of its terms, of which there are `n_terms`, and
-    /// may do so again; if it fails nothing was learnt. One thread at a time learns.
+    /// Learns the next segment. `read` adds each of its terms, of which there are about `n_terms`,
+    /// and may do so again; unless it says `true` nothing was learnt. One thread at a time learns.
     ///
     /// # Errors
     /// What `read` fails with.
@@ -67,25 +79,22 @@ impl KnownTerms {
         &self,
         base: Position,
         n_terms: usize,
-        read: impl FnOnce(&BlockFilter) -> Result<(), E>,
-    ) -> Result<(), E> {
+        read: impl FnOnce(&BlockFilter) -> Result<bool, E>,
+    ) -> Result<bool, E> {
         let mut known = self.now();
-        if known.n_terms + n_terms > known.capacity {
-            let room = known.capacity.max(FIRST_TERMS).max(n_terms);
-            let mut filters = Vec::clone(&known.filters);
-            filters.push(Arc::new(BlockFilter::with_capacity(room)));
-            known.filters = Arc::new(filters);
-            // What was left of the room before is not used any more.
-            known.capacity = known.n_terms + room;
-        }
-        if let Some(filter) = known.filters.last() {
-            read(filter)?;
+        let has_room = known.n_terms + n_terms <= known.capacity;
+        let filter = match known.filters.last() {
+            Some(last) if has_room => Arc::clone(last),
+            Some(_) | None => known.grow(n_terms),
+        };
+        if !read(&filter)? {
+            return Ok(false);
         }
         known.n_terms += n_terms;
         known.newest = Some(base);
         // The lock is what orders the terms before the word that they are there.
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -101,9 +110,9 @@ mod tests {
             assert!(!known.now().covers(base));
             let read = |filter: &BlockFilter| {
                 filter.add((segment << 32) + segment);
-                Ok::<_, ()>(())
+                Ok::<_, ()>(true)
             };
-            known.learn(base, FIRST_TERMS / 4, read).unwrap();
+            assert!(known.learn(base, FIRST_TERMS / 4, read).unwrap());
             assert!(known.now().covers(base));
         }
         let known = known.now();
@@ -119,7 +128,13 @@ mod tests {
     #[test]
     fn what_could_not_be_read_is_not_learnt() {
         let known = KnownTerms::default();
-        assert!(known.learn(Position::FIRST, 1, |_| Err(())).is_err());
-        assert!(!known.now().covers(Position::FIRST));
+        for n_terms in [0, 1] {
+            assert!(known.learn(Position::FIRST, n_terms, |_| Err(())).is_err());
+            assert_eq!(
+                known.learn(Position::FIRST, n_terms, |_| Ok::<_, ()>(false)),
+                Ok(false)
+            );
+            assert!(!known.now().covers(Position::FIRST));
+        }
     }
 }

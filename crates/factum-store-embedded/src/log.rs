@@ -93,21 +93,21 @@ impl Log {
         self.known.now()
     }
 
-    /// Learns the terms of the next closed segment; returns whether there was one. Only the thread
-    /// that writes indexes does.
-    pub(crate) fn learn_next(&self) -> Result<bool, ReadError> {
+    /// Learns the terms of the next closed segment, and returns it; `None` when there is none, or
+    /// when it has to be asked itself. Only the thread that writes indexes does.
+    pub(crate) fn learn_next(&self) -> Result<Option<Arc<Segment>>, ReadError> {
         let known = self.known.now();
         let segments = self.segments();
         let next = segments.partition_point(|segment| known.covers(segment.entry.base));
-        // Of lost events nobody knows the terms, so such a segment has to be asked itself.
         let ready = |segment: &&Arc<Segment>| segment.closed().is_some() && !segment.has_unknown();
         let Some(segment) = segments.get(next).filter(ready) else {
-            return Ok(false);
+            return Ok(None);
         };
         let read = |filter: &BlockFilter| segment.add_terms_to(filter);
-        let base = segment.entry.base;
-        self.known.learn(base, segment.n_terms(), read)?;
-        Ok(true)
+        let learnt = self
+            .known
+            .learn(segment.entry.base, segment.n_terms(), read)?;
+        Ok(learnt.then(|| Arc::clone(segment)))
     }
 
     /// Returns one event.

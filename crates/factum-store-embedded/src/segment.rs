@@ -340,9 +340,15 @@ impl Segment {
         self.index().n_terms()
     }
 
-    /// Adds the terms of the index to a filter.
-    pub(crate) fn add_terms_to(&self, filter: &BlockFilter) -> Result<(), ReadError> {
-        self.ask(|index| index.for_each_term(|term| filter.add(term)))
+    /// Adds the terms of the index to a filter; returns whether they are all that there are. Of
+    /// events that are lost nobody knows the terms, and reading the index may be what shows that it
+    /// has to be built anew, without them.
+    pub(crate) fn add_terms_to(&self, filter: &BlockFilter) -> Result<bool, ReadError> {
+        let lost = self.ask(|index| {
+            index.for_each_term(|term| filter.add(term))?;
+            Ok(index.lost(&(0..u32::MAX)))
+        })?;
+        Ok(self.without_quarantined(lost).is_empty())
     }
 
     /// Tells whether events are lost that nobody has given up: then the index in memory, which

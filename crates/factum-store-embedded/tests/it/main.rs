@@ -13,6 +13,7 @@ mod conformance;
 mod crash;
 mod differential;
 mod hooked;
+mod known;
 mod mending;
 mod opening;
 mod queries;

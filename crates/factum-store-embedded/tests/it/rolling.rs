@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use factum_model::{EventId, JsonObject, NewEvent, Position, StreamId};
+use factum_model::{JsonObject, NewEvent, Position, StreamId};
 use factum_query::Filter;
 use factum_store::{AppendRequest, Direction, EventStore as _, LogRead, StreamRead};
 use factum_store_embedded::{EmbeddedStore, Options};
@@ -171,63 +171,4 @@ async fn reads_do_not_depend_on_segments() {
                 .ends_with(".idx")
         });
     assert!(segments.count() > 10);
-}
-
-/// Returns once all closed segments are known, so that look-ups of what is new ask none of them.
-async fn wait_until_known(store: &EmbeddedStore) {
-    let value = |name: &str| {
-        let values = store.metrics().values;
-        let found = values.iter().find(|(other, _)| *other == name);
-        found.map_or(0, |(_, value)| *value)
-    };
-    let known = async {
-        while value("store_segments_known") + 1 < value("store_segments") {
-            tokio::task::yield_now().await;
-        }
-    };
-    let patience = std::time::Duration::from_secs(60);
-    tokio::time::timeout(patience, known).await.unwrap();
-}
-
-#[tokio::test]
-async fn ids_and_streams_are_found_in_segments_that_are_known_together() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = || Options {
-        versions_max: 1,
-        ..options(directory.path())
-    };
-    let numbered = |number: u128| NewEvent {
-        id: Some(EventId::from_bytes((number + 1).to_be_bytes())),
-        ..event(usize::try_from(number).unwrap())
-    };
-    let append = async |store: &EmbeddedStore, event: NewEvent| {
-        let request = AppendRequest {
-            events: vec![event],
-            ..Default::default()
-        };
-        store.append(request).await.map(|done| done.events[0])
-    };
-    for round in 0..3 {
-        let store = EmbeddedStore::open(options()).unwrap();
-        for number in round * 200..(round + 1) * 200 {
-            let receipt = append(&store, numbered(number)).await.unwrap();
-            // Each of the seven streams has every seventh event.
-            assert_eq!(u128::from(receipt.sequence_number.get()), number / 7 + 1);
-            assert!(!receipt.deduplicated);
-        }
-        wait_until_known(&store).await;
-        for number in 0..(round + 1) * 200 {
-            let again = append(&store, numbered(number)).await.unwrap();
-            assert!(again.deduplicated);
-            assert_eq!(u128::from(again.position.get()), number + 1);
-            let other = NewEvent {
-                payload: JsonObject::parse("{}").unwrap(),
-                ..numbered(number)
-            };
-            let refused = append(&store, other).await.unwrap_err();
-            assert_eq!(refused.code().as_str(), "duplicate_event");
-        }
-        let absent = EventId::from_bytes(u128::MAX.to_be_bytes());
-        assert!(store.event(absent).await.unwrap().is_none());
-    }
 }
