@@ -1,0 +1,139 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+#[test]
+fn what_is_sealed_opens_for_its_purpose_only() {
+    let key = MasterKey::from_text(&STANDARD.encode([1; 32])).unwrap();
+    let sealed = key.seal(b"top secret", "a").unwrap();
+    assert_eq!(key.open(&sealed, "a").unwrap(), b"top secret");
+    assert!(key.open(&sealed, "b").is_err());
+    assert_ne!(key.seal(b"top secret", "a").unwrap(), sealed);
+    let other = MasterKey::from_text(&STANDARD.encode([2; 32])).unwrap();
+    assert!(
+        other
+            .open(&sealed, "a")
+            .unwrap_err()
+            .message
+            .contains("not known")
+    );
+    let empty = key.seal(b"", "a").unwrap();
+    assert_eq!(key.open(&empty, "a").unwrap(), b"");
+}
+
+/// What one version sealed, every later one opens.
+#[test]
+fn the_format_stays() {
+    let key = MasterKey::from_text(&STANDARD.encode([1; 32])).unwrap();
+    assert_eq!(key.key_ids(), ["002bf721"]);
+    let sealed = "sealed1.002bf721.qjn7NnLP75fds5TI16OUD6RgUYvn6C5mbP_K7YnXl4WSqcdt";
+    assert_eq!(key.open(sealed, "purpose").unwrap(), b"a secret");
+}
+
+#[test]
+fn whatever_is_changed_does_not_open() {
+    let key = MasterKey::from_text(&STANDARD.encode([1; 32])).unwrap();
+    let sealed = key.seal(b"top secret", "a").unwrap();
+    for at in 0..sealed.len() {
+        let mut changed = sealed.clone().into_bytes();
+        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+        let changed = String::from_utf8(changed).unwrap();
+        // The last character has bits that stand for nothing.
+        let same = URL_SAFE_NO_PAD
+            .decode(changed.rsplit('.').next().unwrap())
+            .ok()
+            == URL_SAFE_NO_PAD
+                .decode(sealed.rsplit('.').next().unwrap())
+                .ok();
+        assert!(key.open(&changed, "a").is_err() || same, "{at}");
+    }
+    for wrong in [
+        "",
+        ".",
+        "sealed1",
+        "sealed1.x",
+        "sealed1.x.y.z",
+        "sealed1.002bf721.",
+        "sealed2.002bf721.AA",
+    ] {
+        assert!(key.open(wrong, "a").is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_new_key_seals_and_the_old_one_still_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("master.key");
+    let key = MasterKey::open_or_create(&path).unwrap();
+    let old = key.seal(b"1", "a").unwrap();
+    let id = key.rotate().unwrap();
+    let new = key.seal(b"2", "a").unwrap();
+    assert!(new.contains(&id) && key.is_sealed_under_earlier(&old));
+    assert!(!key.is_sealed_under_earlier(&new));
+    let again = MasterKey::open_or_create(&path).unwrap();
+    assert_eq!(again.key_ids(), key.key_ids());
+    assert_eq!(again.open(&old, "a").unwrap(), b"1");
+    assert_eq!(again.open(&new, "a").unwrap(), b"2");
+    for _ in 2..KEYS_MAX {
+        key.rotate().unwrap();
+    }
+    assert!(matches!(
+        key.rotate(),
+        Err(MasterKeyError::Count { count: 17 })
+    ));
+    assert!(
+        MasterKey::from_text(&STANDARD.encode([1; 32]))
+            .unwrap()
+            .rotate()
+            .is_err()
+    );
+}
+
+#[test]
+fn the_file_is_for_its_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("master.key");
+    MasterKey::open_or_create(&path).unwrap();
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    MasterKey::open_or_create(&path).unwrap().rotate().unwrap();
+    assert_eq!(mode(), 0o600);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let error = MasterKey::open_or_create(&path).unwrap_err();
+    assert!(matches!(error, MasterKeyError::Exposed { mode: 0o640, .. }));
+}
+
+#[test]
+fn many_who_start_at_once_have_one_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("master.key");
+    let ids = std::thread::scope(|scope| {
+        let open = || scope.spawn(|| MasterKey::open_or_create(&path).unwrap().key_ids());
+        let threads: Vec<_> = (0..8).map(|_| open()).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    assert!(ids.iter().all(|other| *other == ids[0]));
+}
+
+#[test]
+fn texts_that_are_no_keys_are_refused_by_line() {
+    let good = STANDARD.encode([1; 32]);
+    for (text, line) in [
+        (format!("# a\n\n{good}\nx"), 4),
+        (STANDARD.encode([1; 31]), 1),
+    ] {
+        let error = MasterKey::from_text(&text).unwrap_err();
+        assert!(
+            matches!(error, MasterKeyError::Text { line: at } if at == line),
+            "{error}"
+        );
+    }
+    let error = MasterKey::from_text("# nothing\n").unwrap_err();
+    assert!(matches!(error, MasterKeyError::Count { count: 0 }));
+    assert!(!format!("{:?}", MasterKey::from_text(&good).unwrap()).contains(&good[..8]));
+}
