@@ -61,8 +61,20 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "factum-mcp",
+        &[
+            "factum-model",
+            "factum-query",
+            "factum-store",
+            "factum-engine",
+            "factum-sessions",
+            "factum-api",
+        ],
+    ),
+    (
         "factum-server",
         &[
+            "factum-mcp",
             "factum-model",
             "factum-query",
             "factum-store",
@@ -107,6 +119,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "factum-store",
             "factum-store-embedded",
             "factum-api",
+            "factum-mcp",
             "factum-server",
             "factum-testkit",
         ],

@@ -1,0 +1,111 @@
+//! JSON Schemas of tools, made from the types that every other door uses.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// Returns the schema of the input of a tool.
+pub(crate) fn input<T: ToSchema>() -> Value {
+    whole::<T>(Words::Kept)
+}
+
+/// Returns the schema of the output of a tool. A model reads the output itself; of the words about
+/// it only those on its own members are kept, as a list of tools is part of every context.
+pub(crate) fn output<T: ToSchema>() -> Value {
+    whole::<T>(Words::Dropped)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Words {
+    Kept,
+    Dropped,
+}
+
+fn whole<T: ToSchema>(words: Words) -> Value {
+    let mut named = Vec::new();
+    T::schemas(&mut named);
+    let named: BTreeMap<String, Value> = named
+        .into_iter()
+        .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
+        .collect();
+    let root = serde_json::to_value(T::schema()).unwrap_or_default();
+    let mut schema = inlined(&root, &named, &mut Vec::new());
+    if let Value::Object(root) = &mut schema {
+        // Also one of several shapes is an object, and clients want to read so at the top.
+        root.insert("type".to_owned(), "object".into());
+        root.remove("description");
+        if words == Words::Dropped {
+            if let Some(Value::Object(members)) = root.get_mut("properties") {
+                members.values_mut().for_each(drop_words_below);
+            } else {
+                drop_words_below(&mut schema);
+            }
+        }
+    }
+    schema
+}
+
+/// Puts every schema in the place of its name; one that holds itself ends in "anything".
+fn inlined(schema: &Value, named: &BTreeMap<String, Value>, open: &mut Vec<String>) -> Value {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::String(reference)) = members.get("$ref") {
+                let name = reference.rsplit('/').next().unwrap_or_default().to_owned();
+                if open.contains(&name) {
+                    return Value::Object(Map::new());
+                }
+                let Some(target) = named.get(&name) else {
+                    return Value::Object(Map::new());
+                };
+                open.push(name);
+                let mut target = inlined(target, named, open);
+                open.pop();
+                if let (Some(words), Value::Object(target)) =
+                    (members.get("description"), &mut target)
+                {
+                    target.insert("description".to_owned(), words.clone());
+                }
+                return target;
+            }
+            let kept = members
+                .iter()
+                .filter(|(key, _)| !matches!(key.as_str(), "example" | "examples" | "xml"));
+            Value::Object(
+                kept.map(|(key, value)| (key.clone(), inlined(value, named, open)))
+                    .collect(),
+            )
+        }
+        Value::Array(list) => Value::Array(
+            list.iter()
+                .map(|value| inlined(value, named, open))
+                .collect(),
+        ),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => schema.clone(),
+    }
+}
+
+/// Drops the words about what stands inside.
+fn drop_words_below(schema: &mut Value) {
+    let words = schema
+        .as_object_mut()
+        .and_then(|members| members.remove("description"));
+    drop_words(schema);
+    if let (Some(words), Some(members)) = (words, schema.as_object_mut()) {
+        members.insert("description".to_owned(), words);
+    }
+}
+
+fn drop_words(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            // A member of that name is one that is described, not a description.
+            if members.get("description").is_some_and(Value::is_string) {
+                members.remove("description");
+            }
+            members.values_mut().for_each(drop_words);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_words),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
