@@ -103,9 +103,14 @@ pub struct Take {
     pub consumer: OwnerName,
     /// The most events to hand out.
     pub limit: usize,
+    /// About how many bytes of events to hand out at most; the first few may be more.
+    pub bytes_max: usize,
     /// How long to wait for the first one.
     pub wait: Duration,
 }
+
+/// How many events are claimed before it is known how large they are.
+const FIRST_LOOK: usize = 16;
 
 /// What one look at the queue gave.
 pub(super) struct Look {
@@ -183,7 +188,7 @@ impl Feed {
             if self.is_retired() {
                 return Ok(Vec::new());
             }
-            let look = self.look(&take.consumer, take.limit).await?;
+            let look = self.look_within(take).await?;
             if !look.handouts.is_empty() || Instant::now() >= deadline {
                 return Ok(look.handouts);
             }
@@ -299,6 +304,33 @@ impl Feed {
         // A window that was left half changed only costs a read.
         let window = self.inner.window.lock();
         window.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims what is ready, a few first: what they weigh says how many more there is room for.
+    async fn look_within(&self, take: &Take) -> Result<Look, SubscriptionError> {
+        let mut look = self
+            .look(&take.consumer, take.limit.min(FIRST_LOOK))
+            .await?;
+        let mut asked = FIRST_LOOK;
+        loop {
+            let n_handouts = look.handouts.len();
+            let bytes: usize = look.handouts.iter().map(|one| one.event.text_bytes()).sum();
+            let average = (bytes / n_handouts.max(1)).max(1);
+            let room = take.bytes_max.saturating_sub(bytes) / average;
+            let more = room.min(take.limit.saturating_sub(n_handouts));
+            if n_handouts < asked || more == 0 {
+                return Ok(look);
+            }
+            asked = n_handouts + more;
+            match self.look(&take.consumer, more).await {
+                Ok(next) => {
+                    look.handouts.extend(next.handouts);
+                    look.next = next.next;
+                }
+                // What was claimed before it failed is handed out all the same.
+                Err(_) => return Ok(look),
+            }
+        }
     }
 
     /// Claims what is ready.

@@ -27,6 +27,10 @@ pub struct SubscriptionOptions {
     pub scan_max: usize,
     /// The largest number of subscriptions.
     pub subscriptions_max: usize,
+    /// How long a request for events may wait for the first one.
+    pub fetch_wait_max: Duration,
+    /// About how many bytes of events one request for events is answered with at most.
+    pub fetch_bytes_max: usize,
 }
 
 impl SubscriptionOptions {
@@ -43,6 +47,8 @@ impl SubscriptionOptions {
             window_bytes_max: 8 << 20,
             scan_max: 100_000,
             subscriptions_max: 1000,
+            fetch_wait_max: Duration::from_secs(25),
+            fetch_bytes_max: 4 << 20,
         }
     }
 }

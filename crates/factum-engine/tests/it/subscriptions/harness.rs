@@ -94,6 +94,7 @@ pub(super) fn take(limit: usize) -> Take {
     Take {
         consumer: "someone".parse().unwrap(),
         limit,
+        bytes_max: 1 << 20,
         wait: Duration::from_secs(1),
     }
 }
