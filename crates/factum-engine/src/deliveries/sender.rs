@@ -25,6 +25,9 @@ use crate::subscriptions::{Handler, Handout, Outcome, Verdict};
 const LIMIT_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long to wait before asking a target again that could not even be tried.
 const BUSY_WAIT: Duration = Duration::from_millis(500);
+/// How long an event is left alone that a rule has which was changed meanwhile: the rule as it is
+/// now gets it then.
+const CHANGED_WAIT: Duration = Duration::from_secs(1);
 /// The longest error message that is kept with an attempt.
 const MESSAGE_BYTES_MAX: usize = 500;
 
@@ -132,6 +135,12 @@ impl Sender {
 
     async fn verdict(&self, handout: &Handout) -> Result<Verdict, DeliveriesError> {
         let event = &handout.event;
+        let current = self.shared.rules.get(self.rule.id.as_str());
+        if current.map_or(true, |rule| rule.revision != self.rule.revision) {
+            let cause = "the rule was changed".to_owned();
+            let after = Some(CHANGED_WAIT);
+            return Ok(Outcome::Retry { after, cause }.into());
+        }
         match self.rule.explain(event) {
             Explanation::Matched => {}
             // The rule was changed since, or only an expression can say so.
@@ -201,7 +210,7 @@ impl Sender {
             Again::DisableTarget => {
                 self.disable(&error.message).await;
                 // The event waits until somebody switches the target on again.
-                Some(self.target.retry.max_delay)
+                Some(CHANGED_WAIT)
             }
         };
         let Some(wait) = wait else {

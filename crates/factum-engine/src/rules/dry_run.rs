@@ -9,7 +9,7 @@ use factum_store::{LogRead, Visibility};
 use super::definition;
 use super::error::RuleError;
 use super::registry::Rules;
-use super::rule::Rule;
+use super::rule::{Rule, explained};
 
 /// Which events a dry run looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Rules {
             vec![RuleOutcome {
                 rule: None,
                 enabled: document.enabled,
-                explanation: condition.explain(event),
+                explanation: explained(&condition, document.conditions.get(), event),
             }]
         }))
     }

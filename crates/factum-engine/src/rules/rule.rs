@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use factum_model::{Position, RecordedEvent, SequenceNumber, Timestamp};
-use factum_query::{Condition, Explanation, Filter};
+use factum_query::{Condition, Explanation, Filter, Reason};
 
 use super::error::InvalidRule;
 use super::retry::RetryPolicy;
@@ -61,6 +61,27 @@ pub struct RateLimit {
     pub max_events: u32,
     /// The while.
     pub time_window: Duration,
+}
+
+/// Explains a condition with pointers into the text that it was read from.
+pub(super) fn explained(condition: &Condition, text: &str, event: &RecordedEvent) -> Explanation {
+    let is_list = text.starts_with('[');
+    // A list of conditions means all of them, without saying so.
+    let written = |pointer: String| match pointer.strip_prefix("/all") {
+        Some(rest) if is_list => rest.to_owned(),
+        Some(_) | None => pointer,
+    };
+    match condition.explain(event) {
+        Explanation::Matched => Explanation::Matched,
+        Explanation::NotMatched(reason) => Explanation::NotMatched(Reason {
+            pointer: written(reason.pointer),
+            ..reason
+        }),
+        Explanation::Failed { pointer, failure } => Explanation::Failed {
+            pointer: written(pointer),
+            failure,
+        },
+    }
 }
 
 /// One target of a rule.
@@ -119,7 +140,7 @@ impl Rule {
     /// Says whether the rule is for an event, and if not, why.
     #[must_use]
     pub fn explain(&self, event: &RecordedEvent) -> Explanation {
-        self.condition.explain(event)
+        explained(&self.condition, &self.conditions_text, event)
     }
 
     /// Returns a filter that leaves out no event that the rule is for.

@@ -7,4 +7,5 @@
 )]
 
 mod reads;
+mod rules;
 mod subscriptions;
