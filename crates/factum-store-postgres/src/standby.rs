@@ -143,12 +143,18 @@ impl Shared {
             sql: &self.statements.head_of_history,
             parameters,
         };
+        let mut has_answered = false;
         while standby.head.load(Ordering::Relaxed) < needed {
             let asked = standby
                 .pool
                 .read_once(&[head()], (patience, patience))
                 .await;
-            let rows = asked.map_err(unfit)?;
+            let rows = match asked {
+                // It is there, and the time was over in the midst of a question.
+                Err(Failure::Timeout) if has_answered => return Err(Unfit::Behind),
+                asked => asked.map_err(unfit)?,
+            };
+            has_answered = true;
             let rows = rows.first().map(Vec::as_slice).unwrap_or_default();
             match standby.look_at(rows, needed) {
                 Err(Unfit::Behind) if Instant::now() + ASK_AGAIN < patience => {

@@ -77,7 +77,11 @@ pub(crate) async fn check(store: &Arc<dyn EventStore>, receipts: Vec<Vec<AppendR
         promised.insert(receipt.id, receipt.position);
     }
     let log = everything(store).await;
-    eprintln!("{} events acknowledged, {} there", promised.len(), log.len());
+    eprintln!(
+        "{} events acknowledged, {} there",
+        promised.len(),
+        log.len()
+    );
     assert_eq!(log.len(), promised.len());
     let mut versions = HashMap::new();
     for (event, expected) in log.iter().zip(1..) {

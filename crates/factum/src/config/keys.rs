@@ -76,11 +76,19 @@ keys! {
     postgres_password_file: Option<PathBuf> = "postgres.password_file", "", "";
     /// Where to listen for notifications, for a URL that leads to a pooler.
     postgres_listen_url: Option<PostgresUrl> = "postgres.listen_url", "", "";
+    /// A standby of that PostgreSQL, for reads and queries. It answers while it has everything
+    /// that this node knows of; otherwise the PostgreSQL of `postgres.url` does.
+    postgres_standby_url: Option<PostgresUrl> = "postgres.standby_url", "", "";
+    /// How long a read waits for the standby before it goes to `postgres.url`.
+    postgres_standby_wait_ms_max: Millis = "postgres.standby_wait_ms_max", "100", "ms";
+    /// How old the answer of a standby may be: what was acknowledged before that is in it.
+    postgres_standby_stale_ms_max: Millis = "postgres.standby_stale_ms_max", "5000", "ms";
     /// The schema in PostgreSQL.
     postgres_schema: String = "postgres.schema", "factum", "";
     /// The number of the log in the schema.
     postgres_log: Count = "postgres.log", "1", "";
-    /// The most connections that reads use at once; appends and notifications have one each besides.
+    /// The most connections that reads use at once, and as many to the standby; appends and
+    /// notifications have four besides.
     postgres_connections_max: Count = "postgres.connections_max", "8", "connections";
     /// How long to wait for a connection to PostgreSQL.
     postgres_connect_ms_max: Millis = "postgres.connect_ms_max", "5000", "ms";
@@ -90,6 +98,9 @@ keys! {
     postgres_append_ms_max: Millis = "postgres.append_ms_max", "30000", "ms";
     /// How long an append waits for the head while other nodes have it.
     postgres_lock_ms_max: Millis = "postgres.lock_ms_max", "10000", "ms";
+    /// How long this node may be silent while it has the head locked, before PostgreSQL takes it
+    /// for stopped and others go on.
+    postgres_head_idle_ms_max: Millis = "postgres.head_idle_ms_max", "500", "ms";
     /// How often the head is asked for while nothing is heard of it.
     postgres_poll_ms: Millis = "postgres.poll_ms", "250", "ms";
     /// Whether other nodes are told of appends, and this one listens to them.

@@ -13,13 +13,14 @@ use crate::exit::Failure;
 /// Opens the store at a URL.
 pub(crate) async fn open(config: &Config, url: &PostgresUrl) -> anyhow::Result<PostgresStore> {
     let url = with_password(url, config)?;
-    let listen_url = config.postgres_listen_url.as_ref();
-    let listen_url = listen_url
-        .map(|url| with_password(url, config))
-        .transpose()?;
+    let other = |url: &Option<PostgresUrl>| {
+        let url = url.as_ref();
+        url.map(|url| with_password(url, config)).transpose()
+    };
     let shown = without_password(&url);
     let opened = PostgresStore::open(Options {
-        listen_url,
+        listen_url: other(&config.postgres_listen_url)?,
+        standby_url: other(&config.postgres_standby_url)?,
         ..options(config, url)
     });
     opened.await.map_err(|error| explained(&shown, error))
@@ -51,6 +52,9 @@ fn options(config: &Config, url: String) -> Options {
         statement_timeout: config.postgres_statement_ms_max.0,
         append_timeout: config.postgres_append_ms_max.0,
         lock_timeout: config.postgres_lock_ms_max.0,
+        head_idle_timeout: config.postgres_head_idle_ms_max.0,
+        standby_wait: config.postgres_standby_wait_ms_max.0,
+        standby_stale_max: config.postgres_standby_stale_ms_max.0,
         group_delay: config.commit_delay_us_max.0,
         request_bytes_max: config
             .limits_request_bytes_max

@@ -10,14 +10,21 @@ use serde_json::Value;
 pub(crate) struct Client {
     address: String,
     key: String,
+    patience: Duration,
     connection: Option<BufReader<TcpStream>>,
 }
 
 impl Client {
     pub(crate) fn new(address: &str, key: &str) -> Self {
+        Self::with_patience(address, key, Duration::from_secs(30))
+    }
+
+    /// Makes a client that waits for an answer for so long.
+    pub(crate) fn with_patience(address: &str, key: &str, patience: Duration) -> Self {
         Self {
             address: address.to_owned(),
             key: key.to_owned(),
+            patience,
             connection: None,
         }
     }
@@ -44,7 +51,7 @@ impl Client {
             Some(connection) => connection,
             None => {
                 let stream = TcpStream::connect(&self.address)?;
-                stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+                stream.set_read_timeout(Some(self.patience))?;
                 stream.set_nodelay(true)?;
                 self.connection.insert(BufReader::new(stream))
             }

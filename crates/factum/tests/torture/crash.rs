@@ -15,18 +15,18 @@ const WRITERS: u64 = 4;
 
 /// What the clients know, over all rounds.
 #[derive(Default)]
-struct Knowledge {
+pub(crate) struct Knowledge {
     /// Event id to position.
-    acknowledged: HashMap<String, u64>,
+    pub(crate) acknowledged: HashMap<String, u64>,
     /// Requests without an answer.
     open: Vec<Value>,
     /// All requests that were ever sent, as their ids in order.
-    sent: Vec<Vec<String>>,
+    pub(crate) sent: Vec<Vec<String>>,
     /// Position to event id, as a reader saw it.
-    seen: HashMap<u64, String>,
+    pub(crate) seen: HashMap<u64, String>,
 }
 
-type Shared = Arc<Mutex<Knowledge>>;
+pub(crate) type Shared = Arc<Mutex<Knowledge>>;
 
 fn rounds() -> u64 {
     std::env::var("FACTUM_CRASH_ROUNDS")
@@ -100,7 +100,7 @@ fn event(number: u64, stream: u64) -> Value {
 }
 
 /// One event, or a unit over two streams.
-fn request(writer: u64, numbers: &AtomicU64) -> Value {
+pub(crate) fn request(writer: u64, numbers: &AtomicU64) -> Value {
     let first = numbers.fetch_add(10, Ordering::SeqCst);
     let n_events = if first % 30 == 1 { 1 + first % 7 } else { 1 };
     let events: Vec<_> = (0..n_events)
@@ -118,7 +118,7 @@ fn request(writer: u64, numbers: &AtomicU64) -> Value {
     json!({ "events": events })
 }
 
-fn ids(request: &Value) -> Vec<String> {
+pub(crate) fn ids(request: &Value) -> Vec<String> {
     let events = request["events"].as_array().unwrap();
     events
         .iter()
@@ -148,7 +148,7 @@ fn write(
     }
 }
 
-fn learn(knowledge: &mut Knowledge, receipt: &Value) {
+pub(crate) fn learn(knowledge: &mut Knowledge, receipt: &Value) {
     for event in receipt["events"].as_array().unwrap() {
         let id = event["id"].as_str().unwrap().to_owned();
         let position = event["position"].as_u64().unwrap();
@@ -211,7 +211,7 @@ fn check_index(client: &mut Client, log: &[Value]) {
     }
 }
 
-fn check(client: &mut Client, knowledge: &Shared) {
+pub(crate) fn check(client: &mut Client, knowledge: &Shared) {
     let log = client.whole_log();
     check_index(client, &log);
     let knowledge = knowledge.lock().unwrap();

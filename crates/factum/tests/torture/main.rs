@@ -1,7 +1,8 @@
 //! What the finished program survives: kills, failing disks, full disks, second processes.
 //!
 //! `FACTUM_CRASH_ROUNDS` sets how often the server is killed (20 by default), `FACTUM_TEST_BINARY`
-//! names another build of the program, such as `target/release/factum`.
+//! names another build of the program, such as `target/release/factum`, `FACTUM_FAULT_ROUNDS` says
+//! how often nodes over PostgreSQL are killed and stopped (6 by default).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +15,7 @@
 mod client;
 mod crash;
 mod disk;
+mod nodes;
 mod overload;
 mod server;
 mod soak;

@@ -135,6 +135,12 @@ impl Server {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or_default();
         self.child.wait().unwrap();
     }
+
+    /// Sends a signal to the process that serves.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
 }
 
 impl Drop for Server {
