@@ -9,6 +9,7 @@
 //! assert_eq!(error.to_string(), r#"unknown field "aggregateID" of an event, did you mean "aggregateId"?"#);
 //! ```
 
+mod catalogue;
 mod count_body;
 mod envelope;
 mod fields;
@@ -25,6 +26,7 @@ mod query_schema;
 mod render;
 mod schema;
 
+pub use crate::catalogue::{CatalogueEntryDto, CatalogueListDto};
 pub use crate::count_body::{
     CausalTreeDto, ConversationDto, CountByDto, CountQuery, CountQueryDto, CountsDto,
     ExplanationDto, GROUPS_DEFAULT, GroupDto, TreeEventDto, parse_count_query,

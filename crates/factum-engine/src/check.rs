@@ -10,6 +10,7 @@ use factum_model::{
 };
 use factum_store::{AppendError, AppendRequest};
 
+use crate::catalogue::Catalogue;
 use crate::engine::EngineOptions;
 use crate::error::EngineError;
 
@@ -88,6 +89,21 @@ pub(crate) fn names(request: &AppendRequest) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// Refuses event types that are not in the catalogue.
+pub(crate) fn types(request: &AppendRequest) -> Result<(), EngineError> {
+    let catalogue = Catalogue::shipped();
+    for (index, event) in request.events.iter().enumerate() {
+        let event_type = event.event_type.as_str();
+        if catalogue.entry(event_type).is_none() {
+            return Err(EngineError::UnknownEventType {
+                index,
+                event_type: event_type.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn is_reserved(event_type: &str) -> bool {
     event_type
         .strip_prefix(SYSTEM_AGGREGATE_TYPE)
@@ -138,6 +154,17 @@ mod tests {
             "event 0: type \"factum\" belongs to the engine",
         );
         assert!(names(&of(vec![event("factum-x.y", "factum2")])).is_ok());
+    }
+
+    #[test]
+    fn a_strict_catalogue_refuses_other_types() {
+        let known = event("form.created", "form");
+        assert!(types(&of(vec![known.clone(), event("epic_started", "x")])).is_ok());
+        let error = types(&of(vec![known, event("form.painted", "form")])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "event 1: type \"form.painted\" is not in the catalogue, which is strict"
+        );
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct EngineOptions {
     pub counts_max: usize,
     /// How many events one count may look at that the index alone does not answer for.
     pub count_examined_max: u64,
+    /// Whether events of types that are not in the catalogue are refused.
+    pub strict_catalogue: bool,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -49,6 +51,7 @@ impl Default for EngineOptions {
             count_time_max: Duration::from_secs(5),
             counts_max: 4,
             count_examined_max: 5_000_000,
+            strict_catalogue: false,
             clock: Arc::new(SystemClock),
         }
     }
@@ -126,6 +129,9 @@ impl Engine {
     pub async fn append(&self, request: AppendRequest) -> Result<AppendReceipt, EngineError> {
         check::request(&request, &self.options)?;
         check::names(&request)?;
+        if self.options.strict_catalogue {
+            check::types(&request)?;
+        }
         Ok(self.store.append(request).await?)
     }
 

@@ -53,6 +53,14 @@ pub enum EngineError {
         /// The name.
         name: String,
     },
+    /// An event is of a type that is not in the catalogue, and the catalogue is strict.
+    #[error("event {index}: type {event_type:?} is not in the catalogue, which is strict")]
+    UnknownEventType {
+        /// The index of the event in the request.
+        index: usize,
+        /// The type.
+        event_type: String,
+    },
     /// A request states two expectations about one stream.
     #[error("two expected versions for stream {stream}")]
     DuplicateExpectation {
@@ -103,6 +111,7 @@ impl EngineError {
             Self::Limit(_) | Self::EventLimit { .. } => ErrorCode::LimitExceeded,
             Self::Metadata { .. } => ErrorCode::InvalidEvent,
             Self::ReservedName { .. } => ErrorCode::ReservedName,
+            Self::UnknownEventType { .. } => ErrorCode::UnknownEventType,
             Self::DuplicateExpectation { .. }
             | Self::UnusedExpectation { .. }
             | Self::Unsupported { .. } => ErrorCode::InvalidRequest,

@@ -131,6 +131,11 @@ impl From<EngineError> for ApiError {
                 failure.problem.pointer = pointer(index, &format!("/{field}"));
                 failure
             }
+            EngineError::UnknownEventType { index, .. } => {
+                let mut failure = Self::new(error.code(), error.to_string());
+                failure.problem.pointer = pointer(index, "/type");
+                failure
+            }
             EngineError::AmbiguousAggregate { ref types, .. } => {
                 let mut failure = Self::new(error.code(), error.to_string());
                 failure.problem.aggregate_types = types.iter().map(ToString::to_string).collect();

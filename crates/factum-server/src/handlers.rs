@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod aggregates;
 pub(crate) mod append;
 pub(crate) mod bulk;
+pub(crate) mod catalogue;
 pub(crate) mod causes;
 pub(crate) mod docs;
 pub(crate) mod health;
@@ -13,6 +14,7 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 mod pages;
 mod receipts;
+pub(crate) mod sessions;
 pub(crate) mod unmatched;
 
 use axum::Extension;

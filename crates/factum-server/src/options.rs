@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use factum_sessions::SessionOptions;
+
 use crate::live::LiveOptions;
 
 /// What a server is made with. Every bound is a configuration key.
@@ -47,6 +49,8 @@ pub struct ServerOptions {
     pub stream_page_events: usize,
     /// The bounds on WebSocket and Server-Sent Events.
     pub live: LiveOptions,
+    /// What agent sessions are made with.
+    pub sessions: SessionOptions,
 }
 
 /// A certificate chain and its key, as PEM files.
@@ -117,6 +121,7 @@ impl Default for ServerOptions {
             stream_page_bytes: 512 << 10,
             stream_page_events: 4096,
             live: LiveOptions::default(),
+            sessions: SessionOptions::default(),
         }
     }
 }

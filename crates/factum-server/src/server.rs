@@ -14,6 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tower_http::cors::CorsLayer;
 
 use crate::connections::Connections;
@@ -132,9 +133,15 @@ impl Server {
     /// Serves until `shutdown` resolves, then stops accepting, lets requests and live connections
     /// end within the time that the options give them, and returns. The engine stays open.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        Connections::new(self.listener, self.router, self.tls, self.state)
-            .serve(shutdown)
-            .await;
+        let sessions = self.state.sessions.clone();
+        let served = CancellationToken::new();
+        let serving = async {
+            Connections::new(self.listener, self.router, self.tls, self.state)
+                .serve(shutdown)
+                .await;
+            served.cancel();
+        };
+        tokio::join!(serving, sessions.run(served.clone()));
     }
 
     /// Returns the OpenAPI document, as `/openapi.json` serves it.

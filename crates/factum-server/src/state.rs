@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use factum_engine::{Engine, KeyRing, Principal};
+use factum_sessions::Sessions;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
     pub(crate) live: LiveService,
+    pub(crate) sessions: Sessions,
     /// Bytes of request bodies in memory.
     pub(crate) bodies_bytes: AtomicUsize,
     pub(crate) started: Instant,
@@ -43,6 +45,7 @@ impl Shared {
         let (lasts, ended) = watch::channel(false);
         let shutdown = CancellationToken::new();
         let live = LiveService::new(engine.clone(), Arc::clone(&keys), options.live.clone());
+        let sessions = Sessions::new(engine.clone(), options.sessions.clone());
         Self {
             engine,
             keys,
@@ -50,6 +53,7 @@ impl Shared {
             shutdown,
             metrics,
             live,
+            sessions,
             bodies_bytes: AtomicUsize::new(0),
             started: Instant::now(),
             everybody: Principal::unauthenticated(ended),

@@ -190,7 +190,8 @@ type Endpoint = (Row, UtoipaMethodRouter<AppState>);
 /// Returns every endpoint of the server.
 pub(crate) fn rows() -> Vec<Endpoint> {
     use Scope::{Admin, Append, Read};
-    vec![
+    let mut rows = sessions::rows();
+    rows.extend([
         (
             Row {
                 time_limit: TimeLimit::Append,
@@ -239,7 +240,8 @@ pub(crate) fn rows() -> Vec<Endpoint> {
         (compressed(PUBLIC), routes!(docs::page)),
         (compressed(PUBLIC), routes!(docs::script)),
         (PUBLIC, routes!(docs::error_page)),
-    ]
+    ]);
+    rows
 }
 
 /// Returns the method and the path of an endpoint.
@@ -327,5 +329,6 @@ pub(crate) fn router(state: &AppState) -> Router {
         .with_state(state.clone())
 }
 
+mod sessions;
 #[cfg(test)]
 mod tests;

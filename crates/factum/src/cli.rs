@@ -91,6 +91,7 @@ macro_rules! commands {
             const fn style(&self) -> Style {
                 match self {
                     Self::Bench(args) if args.is_echo_server() => Style::Server,
+                    Self::Sessions(args) if args.is_watch() => Style::Follower,
                     $(Self::$name(_) => Style::$style,)*
                 }
             }
@@ -122,6 +123,8 @@ commands! {
     Migrate = migrate, Server;
     Keys = keys, Client;
     Postgres = postgres, Client;
+    Sessions = sessions, Client;
+    Catalogue = catalogue, Client;
     Doctor = doctor, Client;
     Config = config, Client;
     Completions = completions, Client;

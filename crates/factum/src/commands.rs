@@ -3,6 +3,7 @@
 pub(crate) mod append;
 pub(crate) mod backup;
 pub(crate) mod bench;
+pub(crate) mod catalogue;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod count;
@@ -18,6 +19,7 @@ pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod serve;
+pub(crate) mod sessions;
 pub(crate) mod tail;
 pub(crate) mod tree;
 pub(crate) mod verify;

@@ -6,6 +6,7 @@ use factum_model::Position;
 
 use crate::error::ApiError;
 use crate::handlers::pages::typed;
+use crate::handlers::sessions::write_metrics;
 use crate::live::LiveMetrics;
 use crate::metrics::Page;
 use crate::state::AppState;
@@ -22,6 +23,7 @@ pub(crate) async fn page(State(state): State<AppState>) -> Result<Response, ApiE
     let mut page = Page::default();
     state.metrics.write(&mut page);
     live(&mut page, &state.live.metrics());
+    write_metrics(&mut page, &state.sessions.metrics());
     let head = state.engine.head().map_or(0, Position::get);
     page.value(
         "store_head_position",

@@ -23,3 +23,4 @@ mod operations;
 mod protocols;
 mod queries;
 mod reads;
+mod sessions;

@@ -33,6 +33,19 @@ pub(crate) struct Args {
     filter: FilterFlags,
 }
 
+impl Args {
+    /// Follows what matches a filter, from now on.
+    pub(crate) fn of(filter: FilterFlags) -> Self {
+        Self {
+            stream: None,
+            from_beginning: false,
+            after: None,
+            limit: None,
+            filter,
+        }
+    }
+}
+
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 

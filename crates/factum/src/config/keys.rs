@@ -278,6 +278,46 @@ keys! {
     live_tickets_max: Count = "live.tickets_max", "1024", "tickets";
     /// How long a ticket is valid.
     live_ticket_ms_max: Millis = "live.ticket_ms_max", "30000", "ms";
+    /// Whether events of types that are not in the catalogue are refused.
+    catalogue_strict: bool = "catalogue.strict", "false", "";
+    /// How large the answer of a tool of AI agents is, about, where nothing else is asked for.
+    mcp_answer_bytes: Bytes = "mcp.answer_bytes", "32768", "bytes";
+    /// The largest answer that a caller of a tool may ask for.
+    mcp_answer_bytes_max: Bytes = "mcp.answer_bytes_max", "1048576", "bytes";
+    /// How long a tool waits for events, where its caller asks it to.
+    mcp_wait_ms_max: Millis = "mcp.wait_ms_max", "20000", "ms";
+    /// By which names, beside localhost and loopback addresses, `/mcp` may be called: hosts with or
+    /// without a port. A server that listens on other addresses and asks for keys takes any name
+    /// while the list is empty.
+    mcp_allowed_hosts: List = "mcp.allowed_hosts", "", "";
+    /// For how long an agent instance may send no heartbeat until it is stale.
+    sessions_stale_ms: Millis = "sessions.stale_ms", "120000", "ms";
+    /// How often it is looked for agent instances that are stale.
+    sessions_sweep_ms: Millis = "sessions.sweep_ms", "5000", "ms";
+    /// The share of its context at which a checkpoint of an agent instance is made.
+    sessions_checkpoint_percent: Count = "sessions.checkpoint_percent", "80", "%";
+    /// How old checkpoints of agent instances may become.
+    sessions_checkpoint_days_max: Count = "sessions.checkpoint_days_max", "30", "days";
+    /// How often it is looked for checkpoints that are too old.
+    sessions_cleanup_ms: Millis = "sessions.cleanup_ms", "3600000", "ms";
+    /// How many agent instances are kept in memory. Closed and stale ones make room for others; as
+    /// many may be active at once.
+    sessions_instances_max: Count = "sessions.instances_max", "10000", "instances";
+    /// The longest text in a logged command; longer ones are cut in the middle.
+    sessions_command_text_bytes_max: Bytes = "sessions.command_text_bytes_max", "65536", "bytes";
+    /// How many matches a page of an agent's events or commands may pass over.
+    sessions_offset_max: Count = "sessions.offset_max", "10000", "events";
+    /// How many checkpoints one clean-up deletes.
+    sessions_cleanup_checkpoints_max: Count = "sessions.cleanup_checkpoints_max", "10000", "checkpoints";
+    /// How many events a causal tree of an agent's event gives.
+    sessions_tree_events_max: Count = "sessions.tree_events_max", "1000", "events";
+    /// How long a replay of an agent's events may take.
+    sessions_replay_ms_max: Millis = "sessions.replay_ms_max", "10000", "ms";
+    /// How often an operation on an agent instance is tried again that others overtake.
+    sessions_attempts_max: Count = "sessions.attempts_max", "32", "attempts";
+    /// A file that says what is a secret in what agents report, in place of the rules that are
+    /// built in: docs/guides/agent-sessions.md.
+    sessions_redaction_file: Option<PathBuf> = "sessions.redaction_file", "", "";
     /// How long a graceful shutdown may take before connections are cut.
     shutdown_ms_max: Millis = "shutdown.ms_max", "20000", "ms";
 }

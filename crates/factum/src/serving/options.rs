@@ -1,9 +1,13 @@
 //! The configuration as the engine and the server take it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use factum_engine::EngineOptions;
 use factum_model::{JsonLimits, Limits};
 use factum_query::FilterLimits;
 use factum_server::{Authentication, BulkOptions, LiveOptions, ServerOptions, TlsFiles};
+use factum_sessions::{Redactor, SessionOptions};
 
 use crate::config::Config;
 use crate::exit::Failure;
@@ -25,6 +29,7 @@ pub(crate) fn engine(config: &Config) -> EngineOptions {
         count_time_max: config.limits_count_ms_max.0,
         counts_max: config.limits_counts_max.0,
         count_examined_max: config.limits_count_examined_max.0 as u64,
+        strict_catalogue: config.catalogue_strict,
         ..EngineOptions::default()
     }
 }
@@ -68,7 +73,45 @@ pub(crate) fn server(
         stream_page_bytes: config.http_page_bytes.in_memory(),
         stream_page_events: config.http_page_events_max.0,
         live: live(config),
+        sessions: sessions(config)?,
     })
+}
+
+fn sessions(config: &Config) -> Result<SessionOptions, Failure> {
+    let days = u64::try_from(config.sessions_checkpoint_days_max.0).unwrap_or(u64::MAX);
+    Ok(SessionOptions {
+        stale_after: config.sessions_stale_ms.0,
+        sweep_interval: at_least_a_moment(config.sessions_sweep_ms.0),
+        checkpoint_percent: f64::from(narrow(config.sessions_checkpoint_percent.0)),
+        checkpoint_retention: Duration::from_secs(days.saturating_mul(86_400)),
+        cleanup_interval: at_least_a_moment(config.sessions_cleanup_ms.0),
+        instances_max: config.sessions_instances_max.0,
+        command_text_bytes_max: config.sessions_command_text_bytes_max.in_memory(),
+        offset_max: config.sessions_offset_max.0,
+        cleanup_checkpoints_max: config.sessions_cleanup_checkpoints_max.0,
+        tree_events_max: config.sessions_tree_events_max.0,
+        replay_time_max: config.sessions_replay_ms_max.0,
+        attempts_max: narrow(config.sessions_attempts_max.0),
+        redactor: Arc::new(redactor(config)?),
+    })
+}
+
+/// Without a pause at all, looking again would be all that a core does.
+fn at_least_a_moment(interval: Duration) -> Duration {
+    interval.max(Duration::from_millis(10))
+}
+
+/// A file that cannot be used must not end in a server that takes out nothing.
+fn redactor(config: &Config) -> Result<Redactor, Failure> {
+    let Some(path) = &config.sessions_redaction_file else {
+        return Ok(Redactor::shipped());
+    };
+    let unusable = |error: anyhow::Error| Failure::Usage {
+        message: format!("sessions.redaction_file {}: {error:#}", path.display()),
+        hint: "docs/guides/agent-sessions.md describes the file".to_owned(),
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.into()))?;
+    Redactor::from_toml(&text).map_err(|error| unusable(error.into()))
 }
 
 /// TLS needs both files; one alone is a slip that must not end in a server without TLS.

@@ -7,3 +7,4 @@ mod migrate;
 mod postgres;
 mod real_data;
 mod serve;
+mod sessions;
