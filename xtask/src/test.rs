@@ -122,14 +122,46 @@ const TOOLS: &[(&str, &str, &str)] = &[
         "pgbouncer",
         "the tests of the store on PostgreSQL behind a pooler",
     ),
+    (
+        "nats-server",
+        "nats-server",
+        "the tests of delivery to NATS, which fail",
+    ),
+    (
+        "redis-server",
+        "redis-server",
+        "the tests of delivery to Redis, which fail",
+    ),
+    (
+        RABBITMQ,
+        "rabbitmq-server",
+        "the tests of delivery to RabbitMQ, which fail",
+    ),
+    (
+        AIOSMTPD,
+        "python3-aiosmtpd",
+        "the tests of delivery by mail, which fail",
+    ),
 ];
 
 const INITDB: &str = "initdb";
+const RABBITMQ: &str = "rabbitmq-server";
+const AIOSMTPD: &str = "aiosmtpd";
 
 fn is_installed(program: &str) -> bool {
-    // Debian keeps the programs of a server beside its version, not where programs are looked for.
-    let of_debian = "ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1";
-    has(program, &["--version"]) || (program == INITDB && has("sh", &["-c", of_debian]))
+    match program {
+        // Debian keeps the programs of a server beside its version, not where programs are
+        // looked for.
+        INITDB => {
+            let of_debian = "ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1";
+            has(program, &["--version"]) || has("sh", &["-c", of_debian])
+        }
+        // Asked for its version, it would start.
+        RABBITMQ => has("test", &["-e", "/usr/lib/rabbitmq/bin/rabbitmq-server"]),
+        // The Python of the system has it, which need not be the first that is found.
+        AIOSMTPD => has("/usr/bin/python3", &["-c", "import aiosmtpd"]),
+        _ => has(program, &["--version"]),
+    }
 }
 
 /// Installs what is missing, or says plainly what is not tested without it.

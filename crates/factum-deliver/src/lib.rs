@@ -18,13 +18,23 @@ mod definition;
 mod excerpt;
 mod gate;
 mod guard;
+#[cfg(feature = "mail")]
+mod mail;
+#[cfg(feature = "nats")]
+mod nats;
 mod outside;
 mod payload;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
 mod secret;
+mod server;
 mod targets;
 mod template;
 #[cfg(test)]
 mod testing;
+mod text;
 #[cfg(feature = "webhook")]
 mod webhook;
 

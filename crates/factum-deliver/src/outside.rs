@@ -51,20 +51,25 @@ impl Outside {
         &*self.vault
     }
 
-    /// Returns the TLS of a target that trusts the authorities of the system, or those it names.
-    pub(crate) fn tls(&self, authorities: Option<&str>) -> Result<ClientConfig, InvalidTarget> {
-        let roots = match authorities {
-            Some(pem) => Arc::new(named_roots(pem)?),
-            None => Arc::clone(&self.roots),
-        };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let fault = |error: rustls::Error| InvalidTarget::at("/tls", error.to_string());
-        Ok(ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(fault)?
-            .with_root_certificates(roots)
-            .with_no_client_auth())
+    /// Returns the authorities that a target trusts: those of the system, or those it names.
+    pub(crate) fn roots(
+        &self,
+        authorities: Option<&str>,
+    ) -> Result<Arc<RootCertStore>, InvalidTarget> {
+        match authorities {
+            Some(pem) => Ok(Arc::new(named_roots(pem)?)),
+            None => Ok(Arc::clone(&self.roots)),
+        }
     }
+}
+
+/// Returns TLS that trusts these authorities.
+pub(crate) fn tls(roots: Arc<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 /// Returns the authorities that the system trusts. Those that cannot be read are left out.

@@ -44,6 +44,14 @@ const fn row<K: Kind>() -> Row {
 const KINDS: &[Row] = &[
     #[cfg(feature = "webhook")]
     row::<crate::webhook::Webhook>(),
+    #[cfg(feature = "nats")]
+    row::<crate::nats::Nats>(),
+    #[cfg(feature = "rabbitmq")]
+    row::<crate::rabbitmq::RabbitMq>(),
+    #[cfg(feature = "redis")]
+    row::<crate::redis::Redis>(),
+    #[cfg(feature = "mail")]
+    row::<crate::mail::Mail>(),
 ];
 
 /// Every kind that there is.

@@ -23,10 +23,11 @@ use url::Url;
 use self::sign::SigningKey;
 use crate::definition::{Kind, escape};
 use crate::gate::{Gate, GateDefinition};
-use crate::guard::{Guard, Host, Refusal, check_url, refusal_in};
-use crate::outside::{DeliverLimits, Outside};
+use crate::guard::{Guard, Host, check_url, refusal_in};
+use crate::outside::{DeliverLimits, Outside, tls};
 use crate::payload::{Payload, PayloadDefinition};
 use crate::secret::Secret;
+use crate::server::refused;
 
 /// How many secrets may sign at once, while receivers change from one to the next.
 const SECRETS_MAX: usize = 5;
@@ -167,7 +168,8 @@ fn client(
     outside: &Outside,
     gate: &Gate,
 ) -> Result<Client, InvalidTarget> {
-    let mut tls = outside.tls(definition.ca_certificates.as_deref())?;
+    let roots = outside.roots(definition.ca_certificates.as_deref())?;
+    let mut tls = tls(roots).map_err(|error| InvalidTarget::at("", error.to_string()))?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Client::builder()
         .tls_backend_preconfigured(tls)
@@ -305,16 +307,6 @@ fn classify(error: reqwest::Error) -> DeliverError {
         None => message.to_owned(),
     };
     DeliverError::passing(class, message).because(error)
-}
-
-/// Returns the failure that a refusal of the guard is.
-pub(crate) fn refused(refusal: &Refusal) -> DeliverError {
-    let class = match refusal {
-        Refusal::Address { .. } => ErrorClass::Policy,
-        Refusal::Unresolved { .. } => ErrorClass::Resolve,
-    };
-    // Both may change without us: names get other addresses, operators allow more.
-    DeliverError::passing(class, refusal.to_string())
 }
 
 fn root_cause(error: &reqwest::Error) -> Option<String> {

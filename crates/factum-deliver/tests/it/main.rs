@@ -5,7 +5,12 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod brokers;
+mod mail;
+mod nats;
+mod rabbitmq;
 mod receiver;
+mod redis;
 mod ssrf;
 mod support;
 mod verified;

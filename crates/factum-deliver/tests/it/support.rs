@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use factum_deliver::{BuiltInTargets, DeliverLimits, Guard, Resolver, SystemResolver};
 use factum_engine::{
@@ -122,6 +123,17 @@ impl Resolver for Names {
         });
         Box::pin(async move { answer.ok_or_else(|| io::ErrorKind::NotFound.into()) })
     }
+}
+
+/// Tries to deliver until it works, as a runner does, for at most a minute.
+pub(crate) async fn deliver_at_last(target: &dyn Deliver, number: u64) {
+    let tries = async {
+        while deliver(target, number).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let done = tokio::time::timeout(Duration::from_secs(60), tries).await;
+    assert!(done.is_ok(), "event {number} is not taken");
 }
 
 /// Returns a certificate for this machine that signs itself, and its key, as PEM.

@@ -88,6 +88,8 @@ impl RabbitMqServer {
             .env("RABBITMQ_MNESIA_BASE", path.join("data"))
             .env("RABBITMQ_LOG_BASE", path.join("logs"))
             .env("RABBITMQ_LOGS", "-")
+            // Then the script becomes the server, instead of starting it and waiting for it.
+            .env("RUNNING_UNDER_SYSTEMD", "true")
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}",
