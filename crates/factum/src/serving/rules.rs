@@ -1,0 +1,69 @@
+//! Rules and what they send: opened.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use factum_deliver::{Allowed, BuiltInTargets, DeliverLimits, Guard, SystemResolver};
+use factum_engine::{Deliveries, DeliveryOptions, Engine, RuleLimits, Rules, SubscriptionOptions};
+use factum_security::MasterKey;
+
+use crate::config::Config;
+
+/// Opens the rules of a log, and what sends for them.
+pub(crate) async fn open(
+    config: &Config,
+    engine: &Engine,
+    subscriptions: SubscriptionOptions,
+) -> anyhow::Result<Deliveries> {
+    let targets = Arc::new(targets(config, engine)?);
+    let limits = RuleLimits {
+        rules_max: config.rules_count_max.0,
+        filter: engine.options().filter_limits,
+        ..RuleLimits::default()
+    };
+    let rules = Rules::open(engine.clone(), targets, limits).await;
+    let rules = rules.context("opening the rules")?;
+    Ok(Deliveries::new(
+        engine,
+        rules,
+        options(config),
+        subscriptions,
+    )?)
+}
+
+fn targets(config: &Config, engine: &Engine) -> anyhow::Result<BuiltInTargets> {
+    let beside = || config.data.join("master.key");
+    let path = config.secrets_key_file.clone().unwrap_or_else(beside);
+    let vault = MasterKey::open_or_create(&path).context("the key of secrets")?;
+    let allowed: Result<Vec<Allowed>, _> = config
+        .deliver_allow
+        .0
+        .iter()
+        .map(|text| text.parse())
+        .collect();
+    let guard = Guard::new(
+        allowed.context("deliver.allow")?,
+        Arc::new(SystemResolver),
+    );
+    let limits = DeliverLimits {
+        timeout_max: config.deliver_attempt_ms_max.0,
+        excerpt_bytes_max: config.deliver_excerpt_bytes_max.in_memory(),
+        ..DeliverLimits::default()
+    };
+    let clock = Arc::clone(&engine.options().clock);
+    Ok(BuiltInTargets::new(guard, Arc::new(vault), clock, limits))
+}
+
+fn options(config: &Config) -> DeliveryOptions {
+    DeliveryOptions {
+        attempt_time_max: config.deliver_attempt_ms_max.0,
+        window_max: config.deliver_window_events_max.0,
+        retries_max: config.deliver_retries_max.0,
+        deliveries_max: config.deliver_kept_max.0,
+        attempts_kept_max: config.deliver_attempts_kept_max.0,
+        excerpt_bytes_max: config.deliver_excerpt_bytes_max.in_memory(),
+        dead_letters_max: config.dead_letters_count_max.0,
+        dead_letter_age_max: config.dead_letters_age_ms_max.0,
+        redrive_concurrency: config.dead_letters_retry_concurrency.0,
+    }
+}
