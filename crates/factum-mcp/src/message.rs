@@ -134,6 +134,12 @@ impl Message {
         }
     }
 
+    /// Writes the answer to a request that could not be passed on.
+    #[must_use]
+    pub fn failed(&self, words: &str) -> Vec<u8> {
+        RpcError::new(RpcCode::InternalError, words).write(self.id())
+    }
+
     pub(crate) fn id(&self) -> &str {
         self.id.as_deref().unwrap_or("null")
     }

@@ -37,7 +37,9 @@ impl Effect {
     pub(crate) const fn scope(self) -> Scope {
         match self {
             Self::Reads => Scope::Read,
-            Self::Adds | Self::AddsOnce | Self::Removes => Scope::Append,
+            Self::Adds | Self::AddsOnce => Scope::Append,
+            // It reaches the sessions of others.
+            Self::Removes => Scope::Admin,
         }
     }
 }
