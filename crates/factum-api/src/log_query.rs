@@ -161,6 +161,28 @@ pub fn parse_tree_query(query: &str) -> Result<usize, InputError> {
     Ok(limit_given)
 }
 
+/// Reads the query string of a list of parked events: after which position, and how many.
+///
+/// # Errors
+/// [`InputError`] with the name of the parameter.
+pub fn parse_parked_query(query: &str) -> Result<(Option<u64>, usize), InputError> {
+    let (mut after, mut limit_given) = (None, LIMIT_DEFAULT);
+    each_parameter(query, &["after", "limit"], |name, text| {
+        match name {
+            "after" => {
+                let number = text.parse().map_err(|_| InputFault::Value {
+                    expected: "the number of a position",
+                    found: excerpt(text),
+                })?;
+                after = Some(number);
+            }
+            _ => limit_given = limit(text)?,
+        }
+        Ok(())
+    })?;
+    Ok((after, limit_given))
+}
+
 /// Reads the body of a query.
 ///
 /// # Errors

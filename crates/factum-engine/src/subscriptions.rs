@@ -3,7 +3,7 @@
 //! A subscription hands out every event that its filter means, at least once, those of one stream
 //! in order and one at a time, and remembers what became of each. The log is the queue; what is
 //! kept beside it are the checkpoint and the few events that are read and not done with.
-//! docs/decisions/0010-durable-subscriptions.md says why it is made so.
+//! docs/decisions/0014-durable-subscriptions.md says why it is made so.
 //!
 //! - [`Subscriptions`] are those that have names and are made by administrators.
 //! - [`Feed`] is one subscription on one node: [`Feed::run`] lets a [`Handler`] of this process have

@@ -158,7 +158,8 @@ fn admit(door: &Door, headers: &HeaderMap) -> Result<Option<Principal>, ApiError
     let state = &door.state;
     let scope = match door.access {
         Access::Public => return Ok(None),
-        Access::Scope(scope) | Access::Handshake(scope) => scope,
+        Access::AnyKey => None,
+        Access::Scope(scope) | Access::Handshake(scope) => Some(scope),
     };
     match state.options.authentication {
         Authentication::Required => {}
@@ -168,7 +169,7 @@ fn admit(door: &Door, headers: &HeaderMap) -> Result<Option<Principal>, ApiError
     let Some(first) = presented.next() else {
         return match door.access {
             Access::Handshake(_) => Ok(None),
-            Access::Public | Access::Scope(_) => Err(ApiError::new(
+            Access::Public | Access::AnyKey | Access::Scope(_) => Err(ApiError::new(
                 ErrorCode::Unauthenticated,
                 "send a key as Authorization: Bearer fct_…",
             )),
@@ -180,7 +181,7 @@ fn admit(door: &Door, headers: &HeaderMap) -> Result<Option<Principal>, ApiError
         return Err(ApiError::new(ErrorCode::Unauthenticated, detail));
     }
     let principal = authenticate(state, first)?;
-    if !principal.allows(scope) {
+    if let Some(scope) = scope.filter(|scope| !principal.allows(*scope)) {
         let detail = format!(
             "the key {:?} does not have the scope {scope}",
             principal.name()

@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use factum_api::{InputError, Problem};
-use factum_engine::{EngineError, KeyError};
+use factum_engine::{EngineError, KeyError, SubscriptionError};
 use factum_model::{EventId, ExpectedVersion, LimitExceeded, Position, SequenceNumber};
-use factum_store::{AppendError, CursorError, MaintenanceError, ReadError};
+use factum_store::{AppendError, CursorError, MaintenanceError, ReadError, StateError};
 
 use factum_model::ErrorCode;
 
@@ -241,6 +241,58 @@ impl From<CursorError> for ApiError {
             failure.problem.position = Some(resume_at.map_or(0, Position::get));
         }
         failure
+    }
+}
+
+impl From<StateError> for ApiError {
+    fn from(error: StateError) -> Self {
+        let code = error.code();
+        match error {
+            StateError::Limit(error) => error.into(),
+            StateError::Overloaded { retry_after_ms } => {
+                let mut failure = Self::new(code, error.to_string());
+                failure.problem.retry_after = Some(retry_after_ms.div_ceil(1000).max(1));
+                failure
+            }
+            StateError::StorageFull | StateError::OutcomeUnknown | StateError::ShuttingDown => {
+                let mut failure = Self::new(code, error.to_string());
+                failure.problem.retry_after = Some(5);
+                failure
+            }
+            StateError::Failed { .. } | StateError::Corrupt { .. } => {
+                Self::hidden(code, "the bookkeeping cannot be read or written", error)
+            }
+            StateError::Invalid { .. }
+            | StateError::Conflict { .. }
+            | StateError::LeaseLost { .. } => Self::new(code, error.to_string()),
+        }
+    }
+}
+
+impl From<SubscriptionError> for ApiError {
+    fn from(error: SubscriptionError) -> Self {
+        let code = error.code();
+        match error {
+            SubscriptionError::State(error) => error.into(),
+            SubscriptionError::Read(error) => error.into(),
+            SubscriptionError::Engine(error) => error.into(),
+            SubscriptionError::Limit(error) => error.into(),
+            SubscriptionError::Invalid { field, .. } => {
+                let mut failure = Self::new(code, error.to_string());
+                failure.problem.pointer = Some(format!("/{}", field.replace('.', "/")));
+                failure
+            }
+            SubscriptionError::Unusable { .. } | SubscriptionError::Unwritable { .. } => {
+                Self::hidden(code, "the subscription cannot be used", error)
+            }
+            SubscriptionError::Filter(_)
+            | SubscriptionError::Name(_)
+            | SubscriptionError::NotFound { .. }
+            | SubscriptionError::Exists { .. }
+            | SubscriptionError::Changed { .. }
+            | SubscriptionError::NoBookkeeping
+            | SubscriptionError::Stopping => Self::new(code, error.to_string()),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod openapi;
 mod options;
 mod patient;
 mod server;
+mod services;
 mod shortcut;
 mod state;
 mod table;
@@ -29,3 +30,4 @@ pub use crate::live::{
 };
 pub use crate::options::{Authentication, BulkOptions, ServerOptions, TlsFiles};
 pub use crate::server::{Server, ServerError};
+pub use crate::services::Services;

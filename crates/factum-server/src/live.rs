@@ -7,11 +7,13 @@
 mod client;
 mod close;
 mod connection;
+mod consume;
+mod durable;
 mod error;
 mod limiter;
 mod operate;
 mod options;
-mod origin;
+pub(crate) mod origin;
 mod registry;
 mod render;
 mod service;

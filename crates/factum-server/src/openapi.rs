@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use factum_api::{Problem, status_of};
+use factum_engine::Scope;
 use factum_model::ErrorCode;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
@@ -99,12 +100,17 @@ fn complete_operation(operation: &mut Operation, row: &Row) {
     let mut codes: Vec<ErrorCode> = COMMON.iter().chain(row.codes).copied().collect();
     match row.access {
         Access::Public => operation.security = Some(Vec::new()),
+        Access::AnyKey => {
+            codes.extend([ErrorCode::Unauthenticated, ErrorCode::Forbidden]);
+            let any = Scope::ALL.map(|scope| SecurityRequirement::new(KEY, [scope.as_str()]));
+            operation.security = Some(any.to_vec());
+        }
         Access::Scope(scope) | Access::Handshake(scope) => {
             codes.extend([ErrorCode::Unauthenticated, ErrorCode::Forbidden]);
             let needed = SecurityRequirement::new(KEY, [scope.as_str()]);
             operation.security = Some(match row.access {
                 Access::Handshake(_) => vec![needed, SecurityRequirement::default()],
-                Access::Public | Access::Scope(_) => vec![needed],
+                Access::Public | Access::AnyKey | Access::Scope(_) => vec![needed],
             });
         }
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use factum_mcp::McpOptions;
 use factum_sessions::SessionOptions;
 
 use crate::live::LiveOptions;
@@ -19,6 +20,10 @@ pub struct ServerOptions {
     pub authentication: Authentication,
     /// The origins from which browsers may call, as `scheme://host[:port]`; none by default.
     pub cors_allowed_origins: Vec<String>,
+    /// The bounds on the tools of AI agents.
+    pub mcp: McpOptions,
+    /// By which names, beside those of this machine, the endpoint of AI agents may be called.
+    pub mcp_allowed_hosts: Vec<String>,
     /// Whether answers are compressed for clients that ask for it.
     pub compression: bool,
     /// The largest number of open connections.
@@ -106,6 +111,8 @@ impl Default for ServerOptions {
             tls: None,
             authentication: Authentication::default(),
             cors_allowed_origins: Vec::new(),
+            mcp: McpOptions::default(),
+            mcp_allowed_hosts: Vec::new(),
             compression: true,
             connections_max: 8192,
             body_bytes_max: 8 << 20,

@@ -20,6 +20,7 @@ use tower_http::cors::CorsLayer;
 use crate::connections::Connections;
 use crate::metrics::Metrics;
 use crate::options::{ServerOptions, TlsFiles};
+use crate::services::Services;
 use crate::state::{AppState, Shared};
 use crate::table;
 
@@ -90,6 +91,19 @@ impl Server {
         engine: Engine,
         keys: Arc<dyn KeyRing>,
     ) -> Result<Self, ServerError> {
+        Self::bind_with(options, engine, keys, Services::default()).await
+    }
+
+    /// Binds the address of a server that offers more than the log.
+    ///
+    /// # Errors
+    /// See [`ServerError`].
+    pub async fn bind_with(
+        options: ServerOptions,
+        engine: Engine,
+        keys: Arc<dyn KeyRing>,
+        services: Services,
+    ) -> Result<Self, ServerError> {
         let tls = options.tls.as_ref().map(acceptor).transpose()?;
         let cors = cors(&options.cors_allowed_origins)?;
         let listen = options.listen;
@@ -103,7 +117,7 @@ impl Server {
             routes: table::counters(),
             ..Metrics::default()
         };
-        let state = Arc::new(Shared::new(options, engine, keys, metrics));
+        let state = Arc::new(Shared::new(options, engine, keys, (metrics, services)));
         let mut router = table::router(&state);
         if let Some(cors) = cors {
             router = router.layer(cors);
@@ -190,7 +204,7 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, ServerError> {
     }
     let layer = CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

@@ -18,7 +18,8 @@ use utoipa_axum::routes;
 
 use crate::door::{Door, pass};
 use crate::handlers::{
-    admin, aggregates, append, bulk, causes, docs, health, keys, live, log, metrics, unmatched,
+    admin, aggregates, append, bulk, causes, consumers, dead_letters, deliveries, docs, health,
+    keys, live, log, mcp, metrics, rules, subscriptions, unmatched,
 };
 use crate::metrics::RouteMetrics;
 use crate::openapi;
@@ -29,6 +30,8 @@ use crate::state::AppState;
 pub(crate) enum Access {
     /// Everybody.
     Public,
+    /// Whoever has a key. What it may do is decided in the course of the request.
+    AnyKey,
     /// Whoever has a key with this scope.
     Scope(Scope),
     /// Whoever has a key with this scope; it may also be shown in the course of the connection,
@@ -185,12 +188,80 @@ const STREAM_CODES: &[ErrorCode] = &[
     ErrorCode::Overloaded,
 ];
 
+const RULE_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::InvalidRule,
+    ErrorCode::InvalidFilter,
+    ErrorCode::LimitExceeded,
+    ErrorCode::NotFound,
+    ErrorCode::AlreadyExists,
+    ErrorCode::VersionConflict,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::ReadOnly,
+    ErrorCode::OutcomeUnknown,
+    ErrorCode::Overloaded,
+    ErrorCode::StorageFull,
+    ErrorCode::StoreFailed,
+];
+
+const DELIVERY_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::LimitExceeded,
+    ErrorCode::NotFound,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::OutcomeUnknown,
+    ErrorCode::Overloaded,
+    ErrorCode::StorageFull,
+    ErrorCode::StoreFailed,
+    ErrorCode::Corrupt,
+];
+
+const SUBSCRIPTION_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::InvalidFilter,
+    ErrorCode::InvalidCursor,
+    ErrorCode::ForeignCursor,
+    ErrorCode::LostHistory,
+    ErrorCode::LimitExceeded,
+    ErrorCode::NotFound,
+    ErrorCode::AlreadyExists,
+    ErrorCode::VersionConflict,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::ReadOnly,
+    ErrorCode::OutcomeUnknown,
+    ErrorCode::Overloaded,
+    ErrorCode::StorageFull,
+    ErrorCode::StoreFailed,
+];
+
+const CONSUMER_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::LimitExceeded,
+    ErrorCode::NotFound,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::OutcomeUnknown,
+    ErrorCode::Overloaded,
+    ErrorCode::StorageFull,
+    ErrorCode::StoreFailed,
+    ErrorCode::Corrupt,
+];
+
+/// What is wrong with a tool stands in its answer.
+const MCP_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::LimitExceeded,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::Overloaded,
+];
+
 type Endpoint = (Row, UtoipaMethodRouter<AppState>);
 
 /// Returns every endpoint of the server.
 pub(crate) fn rows() -> Vec<Endpoint> {
     use Scope::{Admin, Append, Read};
-    let mut rows = sessions::rows();
+    let mut rows = rows_of_rules();
+    rows.extend(rows_of_subscriptions());
+    rows.extend(sessions::rows());
     rows.extend([
         (
             Row {
@@ -225,6 +296,15 @@ pub(crate) fn rows() -> Vec<Endpoint> {
             routes!(live::web_socket),
         ),
         (with(Read, STREAM_CODES), routes!(live::ticket)),
+        (
+            Row {
+                access: Access::AnyKey,
+                time_limit: TimeLimit::Append,
+                codes: MCP_CODES,
+                compress: true,
+            },
+            routes!(mcp::message),
+        ),
         (with(Admin, &[]), routes!(live::list)),
         (with(Admin, STREAM_CODES), routes!(live::close)),
         (with(Admin, KEY_CODES), routes!(keys::create)),
@@ -242,6 +322,63 @@ pub(crate) fn rows() -> Vec<Endpoint> {
         (PUBLIC, routes!(docs::error_page)),
     ]);
     rows
+}
+
+/// Returns the endpoints of durable subscriptions. Administrators make them; whoever may read may
+/// consume.
+fn rows_of_subscriptions() -> Vec<Endpoint> {
+    let manage = || with(Scope::Admin, SUBSCRIPTION_CODES);
+    let consume = || with(Scope::Read, CONSUMER_CODES);
+    vec![
+        (manage(), routes!(subscriptions::create)),
+        (compressed(consume()), routes!(subscriptions::list)),
+        (consume(), routes!(subscriptions::get)),
+        (manage(), routes!(subscriptions::change)),
+        (manage(), routes!(subscriptions::delete)),
+        (manage(), routes!(subscriptions::pause)),
+        (manage(), routes!(subscriptions::resume)),
+        (manage(), routes!(subscriptions::reset)),
+        (compressed(consume()), routes!(consumers::fetch)),
+        (consume(), routes!(consumers::ack)),
+        (consume(), routes!(consumers::nack)),
+        (consume(), routes!(consumers::release)),
+        (compressed(consume()), routes!(consumers::parked)),
+        (
+            with(Scope::Admin, CONSUMER_CODES),
+            routes!(consumers::redrive),
+        ),
+        (
+            with(Scope::Admin, CONSUMER_CODES),
+            routes!(consumers::discard),
+        ),
+    ]
+}
+
+/// Returns the endpoints of rules and of what they send. Definitions name internal addresses and
+/// answers may hold anything, so all of it is for administrators.
+fn rows_of_rules() -> Vec<Endpoint> {
+    let rule = || with(Scope::Admin, RULE_CODES);
+    let delivery = || with(Scope::Admin, DELIVERY_CODES);
+    vec![
+        (compressed(rule()), routes!(rules::list)),
+        (rule(), routes!(rules::create)),
+        (rule(), routes!(rules::test)),
+        (rule(), routes!(rules::show)),
+        (rule(), routes!(rules::replace)),
+        (rule(), routes!(rules::delete)),
+        (rule(), routes!(rules::enable)),
+        (rule(), routes!(rules::disable)),
+        (rule(), routes!(rules::test_one)),
+        (compressed(delivery()), routes!(deliveries::list)),
+        (delivery(), routes!(deliveries::targets)),
+        (delivery(), routes!(deliveries::show)),
+        (compressed(delivery()), routes!(dead_letters::list)),
+        (compressed(delivery()), routes!(dead_letters::groups)),
+        (delivery(), routes!(dead_letters::show)),
+        (delivery(), routes!(dead_letters::retry)),
+        (delivery(), routes!(dead_letters::fail)),
+        (delivery(), routes!(dead_letters::purge)),
+    ]
 }
 
 /// Returns the method and the path of an endpoint.

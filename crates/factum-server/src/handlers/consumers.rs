@@ -17,7 +17,8 @@ use factum_api::{
     parse_release, write_event, write_string,
 };
 use factum_engine::{
-    Handout, HandoutToken, Outcome, ParkedAct, ParkedChoice, ParkedEvent, Principal, Settled, Take,
+    Handout, HandoutToken, Outcome, ParkedAct, ParkedChoice, ParkedEvent, Principal, Settled,
+    Subscriptions, Take,
 };
 use factum_model::{ErrorCode, Position};
 use factum_store::OwnerName;
@@ -145,7 +146,7 @@ pub(crate) async fn ack(
     let name = parameter(path, "name")?;
     let (parts, body) = request.into_parts();
     let tokens = parse_ack(&read(&state, &parts.headers, body).await?)?;
-    json(&settle(&state, &name, tokens, &Outcome::Ack).await?)
+    json(&settle_with(of(&state)?, &name, tokens, &Outcome::Ack).await?)
 }
 
 /// Says that events failed
@@ -169,7 +170,7 @@ pub(crate) async fn nack(
     let (parts, body) = request.into_parts();
     let input = parse_nack(&read(&state, &parts.headers, body).await?)?;
     let (tokens, outcome) = outcome(input);
-    json(&settle(&state, &name, tokens, &outcome).await?)
+    json(&settle_with(of(&state)?, &name, tokens, &outcome).await?)
 }
 
 /// Says in the words of the engine what a nack asks for.
@@ -187,8 +188,8 @@ pub(crate) fn outcome(input: NackInput) -> (Vec<String>, Outcome) {
 }
 
 /// Settles handouts, each by its token.
-pub(crate) async fn settle(
-    state: &AppState,
+pub(crate) async fn settle_with(
+    subscriptions: &Subscriptions,
     name: &str,
     tokens: Vec<String>,
     outcome: &Outcome,
@@ -203,7 +204,7 @@ pub(crate) async fn settle(
         })?;
         outcomes.push((token, outcome.clone()));
     }
-    let settled = of(state)?.settle(name, outcomes).await?;
+    let settled = subscriptions.settle(name, outcomes).await?;
     let results: Vec<SettledTokenDto> = tokens
         .into_iter()
         .zip(settled)

@@ -1,5 +1,7 @@
 //! `GET /metrics`.
 
+mod deliveries;
+
 use axum::extract::State;
 use axum::response::Response;
 use factum_model::Position;
@@ -7,6 +9,7 @@ use factum_model::Position;
 use crate::error::ApiError;
 use crate::handlers::pages::typed;
 use crate::handlers::sessions::write_metrics;
+use crate::handlers::subscription_metrics;
 use crate::live::LiveMetrics;
 use crate::metrics::Page;
 use crate::state::AppState;
@@ -23,7 +26,13 @@ pub(crate) async fn page(State(state): State<AppState>) -> Result<Response, ApiE
     let mut page = Page::default();
     state.metrics.write(&mut page);
     live(&mut page, &state.live.metrics());
+    if let Some(subscriptions) = &state.services.subscriptions {
+        subscription_metrics::write(&mut page, subscriptions).await?;
+    }
     write_metrics(&mut page, &state.sessions.metrics());
+    if let Some(deliveries) = &state.services.deliveries {
+        deliveries::write(&mut page, deliveries).await?;
+    }
     let head = state.engine.head().map_or(0, Position::get);
     page.value(
         "store_head_position",

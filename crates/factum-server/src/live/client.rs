@@ -7,6 +7,9 @@
 //!     "bufferSize":256,"heartbeatInterval":15000}}
 //! {"type":"unsubscribe","subscriptionId":"s1"}
 //! {"type":"ack","subscriptionId":"s1","cursor":"…"}
+//! {"type":"subscribe","subscriptionId":"s2","durable":"crm","options":{"bufferSize":32}}
+//! {"type":"ack","subscriptionId":"s2","tokens":["…"]}
+//! {"type":"nack","subscriptionId":"s2","tokens":["…"],"action":"retry","delayMs":500,"cause":"…"}
 //! {"type":"ping"}
 //! ```
 
@@ -15,8 +18,8 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use factum_api::{Place as ApiPlace, parse_filter};
-use factum_engine::LiveStart;
+use factum_api::{Place as ApiPlace, parse_filter, parse_nack};
+use factum_engine::{LiveStart, Outcome};
 use factum_model::{ErrorCode, Position};
 use factum_query::Filter;
 use factum_store::{Cursor, Lineage};
@@ -24,6 +27,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::options::LiveOptions;
+use crate::handlers::consumers::outcome as outcome_of;
 
 /// The longest name of a subscription, in bytes.
 const SUBSCRIPTION_ID_BYTES_MAX: usize = 128;
@@ -33,10 +37,23 @@ const CAUSE_CHARS_MAX: usize = 300;
 /// A message of a client, checked.
 #[derive(Debug)]
 pub(crate) enum ClientMessage {
-    Authenticate { token: Token },
+    Authenticate {
+        token: Token,
+    },
     Subscribe(Box<Subscribe>),
-    Unsubscribe { subscription_id: String },
-    Ack { subscription_id: String, at: Place },
+    Consume(Consume),
+    Settle {
+        subscription_id: String,
+        tokens: Vec<String>,
+        outcome: Outcome,
+    },
+    Unsubscribe {
+        subscription_id: String,
+    },
+    Ack {
+        subscription_id: String,
+        at: Place,
+    },
     Ping,
 }
 
@@ -47,6 +64,15 @@ pub(crate) struct Subscribe {
     pub(crate) filter: Filter,
     pub(crate) start: LiveStart,
     pub(crate) batch_events_max: usize,
+    pub(crate) heartbeat_interval: Duration,
+}
+
+/// A request for the events of a durable subscription.
+#[derive(Debug)]
+pub(crate) struct Consume {
+    pub(crate) subscription_id: String,
+    pub(crate) durable: String,
+    pub(crate) buffer: usize,
     pub(crate) heartbeat_interval: Duration,
 }
 
@@ -129,6 +155,8 @@ struct SubscribeBody<'a> {
     #[serde(rename = "type")]
     _kind: String,
     subscription_id: String,
+    #[serde(default)]
+    durable: Option<String>,
     #[serde(borrow, default)]
     filter: Option<&'a RawValue>,
     #[serde(default)]
@@ -161,6 +189,7 @@ struct AckBody {
     subscription_id: String,
     position: Option<u64>,
     cursor: Option<String>,
+    tokens: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -200,12 +229,13 @@ pub(crate) fn parse(
             })
         }
         "ack" => acknowledge(read(text)?),
+        "nack" => nack(text),
         "ping" => read::<PingBody>(text).map(|_| ClientMessage::Ping),
         other => Err(Refusal::new(
             ErrorCode::InvalidRequest,
             format!(
-                "{:?} is not a message type; they are authenticate, subscribe, unsubscribe, ack \
-                 and ping",
+                "{:?} is not a message type; they are authenticate, subscribe, unsubscribe, ack, \
+                 nack and ping",
                 other.chars().take(40).collect::<String>()
             ),
         )),
@@ -223,8 +253,38 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
     })
 }
 
+/// Reads a nack: what stands beside the names of the message is that of the endpoint.
+fn nack(text: &str) -> Result<ClientMessage, Refusal> {
+    let mut fields: serde_json::Map<String, serde_json::Value> = read(text)?;
+    fields.remove("type");
+    let Some(serde_json::Value::String(id)) = fields.remove("subscriptionId") else {
+        let detail = "a nack names the subscriptionId";
+        return Err(Refusal::new(ErrorCode::InvalidRequest, detail));
+    };
+    let body = Bytes::from(serde_json::Value::from(fields).to_string());
+    let input =
+        parse_nack(&body).map_err(|error| Refusal::new(error.code, error.to_string()).of(&id))?;
+    let (tokens, outcome) = outcome_of(input);
+    Ok(ClientMessage::Settle {
+        subscription_id: id,
+        tokens,
+        outcome,
+    })
+}
+
 fn acknowledge(body: AckBody) -> Result<ClientMessage, Refusal> {
+    if let (Some(tokens), None, None) = (&body.tokens, body.position, &body.cursor) {
+        return Ok(ClientMessage::Settle {
+            tokens: tokens.clone(),
+            subscription_id: body.subscription_id,
+            outcome: Outcome::Ack,
+        });
+    }
     let at = match (body.position, body.cursor) {
+        (Some(_), None) | (None, Some(_)) if body.tokens.is_some() => {
+            let detail = "an ack names tokens, a cursor or a position";
+            return Err(Refusal::new(ErrorCode::InvalidRequest, detail).of(&body.subscription_id));
+        }
         (Some(position), None) => Place::Position(position),
         (None, Some(cursor)) => Place::Cursor(cursor),
         (Some(_), Some(_)) | (None, None) => {
@@ -257,6 +317,23 @@ fn subscribe(
         ));
     }
     let wanted = body.options.unwrap_or_default();
+    if let Some(durable) = body.durable {
+        let is_free = body.filter.is_none()
+            && wanted.include_history.is_none()
+            && wanted.history_limit.is_none()
+            && wanted.from_position.is_none();
+        if !is_free {
+            let detail = "a durable subscription has its own filter and its own place";
+            return Err(Refusal::new(ErrorCode::InvalidRequest, detail).of(&id));
+        }
+        return Ok(ClientMessage::Consume(Consume {
+            durable,
+            buffer: batch_events_of(&wanted, options).map_err(|refusal| refusal.of(&id))?,
+            heartbeat_interval: heartbeat_of(&wanted, options)
+                .map_err(|refusal| refusal.of(&id))?,
+            subscription_id: id,
+        }));
+    }
     let filter_text = body.filter.map_or("{}", RawValue::get);
     let checked = (|| {
         Ok((

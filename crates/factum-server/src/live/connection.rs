@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use factum_api::filter_json;
-use factum_engine::{Engine, HeadSignal, KeyRing, LiveRead, Principal, Scope};
+use factum_engine::{Engine, HeadSignal, KeyRing, LiveRead, Principal, Scope, Subscriptions};
 use factum_model::ErrorCode;
 use factum_store::ReadError;
 use serde_json::json;
@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::client::{ClientMessage, Place, Refusal, RefusedWhat, Subscribe, Token, parse};
 use super::close::{CloseCode, Closing};
+use super::durable::{Durable, taken};
 use super::limiter::MessageLimiter;
 use super::options::LiveOptions;
 use super::registry::{ConnectionEntry, ConnectionOwner, Registration, SubscriptionEntry};
@@ -34,6 +35,8 @@ pub(crate) struct Session {
     pub(crate) registration: Registration,
     /// Who the client is, where it has said so in a header or by a ticket.
     pub(crate) principal: Option<Principal>,
+    /// The durable subscriptions, where the server has any.
+    pub(crate) subscriptions: Option<Subscriptions>,
 }
 
 /// Serves a connection to its end.
@@ -51,6 +54,7 @@ pub(crate) async fn serve(session: Session, socket: Socket, taken: TakenBytes) {
         ),
         envelope: Envelope::new(&session.registration.entry().id, None),
         subscriptions: Vec::new(),
+        durables: Vec::new(),
         pinged: Instant::now(),
         session,
         wire,
@@ -62,14 +66,15 @@ pub(crate) async fn serve(session: Session, socket: Socket, taken: TakenBytes) {
 /// Something that only ever ends with an error.
 enum Never {}
 
-struct Connection {
-    session: Session,
-    wire: Wire,
+pub(super) struct Connection {
+    pub(super) session: Session,
+    pub(super) wire: Wire,
     limiter: MessageLimiter,
     signal: HeadSignal,
     /// The envelope of what is not about a subscription.
     envelope: Envelope,
-    subscriptions: Vec<Subscription>,
+    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) durables: Vec<Durable>,
     /// When the last ping was sent.
     pinged: Instant,
 }
@@ -178,7 +183,7 @@ impl Connection {
         let detail = public_detail(error);
         let closed = subscription.closed(&self.session.engine, error.code().as_str(), &detail);
         self.wire.feed(closed).await?;
-        if !self.subscriptions.is_empty() {
+        if !self.is_idle() {
             return Ok(());
         }
         let code = match error {
@@ -195,6 +200,11 @@ impl Connection {
         let now = Instant::now();
         for subscription in &mut self.subscriptions {
             subscription
+                .beat(&self.session.engine, now, &mut self.wire)
+                .await?;
+        }
+        for durable in &mut self.durables {
+            durable
                 .beat(&self.session.engine, now, &mut self.wire)
                 .await?;
         }
@@ -216,13 +226,21 @@ impl Connection {
     /// Waits until the head moves, the client says something, or a heartbeat is due.
     async fn wait(&mut self, principal: &Principal) -> Result<(), End> {
         let heartbeats = self.subscriptions.iter().map(Subscription::heartbeat_at);
+        let durables = self.durables.iter();
+        let ends =
+            durables.flat_map(|one| one.expires_at().into_iter().chain([one.heartbeat_at()]));
         let next = heartbeats
+            .chain(ends)
             .min()
             .map_or_else(|| self.ping_at(), |heartbeat| heartbeat.min(self.ping_at()));
         let next = next.min(self.wire.alive() + self.session.options.peer_timeout);
         let follows = !self.subscriptions.is_empty();
+        for durable in &mut self.durables {
+            durable.begin();
+        }
         let message = tokio::select! {
             message = self.wire.receive() => Some(message?),
+            (index, taken) = taken(&mut self.durables) => return self.hand_out(index, taken).await,
             moved = self.signal.moved(), if follows => match moved {
                 Ok(()) => None,
                 Err(error) => return Err(End::Close(Closing::new(
@@ -249,6 +267,12 @@ impl Connection {
         let done = match parse(&text, &lineage, &self.session.options) {
             Err(refusal) => Err(refusal),
             Ok(ClientMessage::Subscribe(wanted)) => self.subscribe(*wanted, principal).await?,
+            Ok(ClientMessage::Consume(wanted)) => self.consume(wanted, principal).await?,
+            Ok(ClientMessage::Settle {
+                subscription_id,
+                tokens,
+                outcome,
+            }) => self.settle(&subscription_id, tokens, &outcome).await?,
             Ok(ClientMessage::Unsubscribe { subscription_id }) => {
                 self.unsubscribe(&subscription_id).await?
             }
@@ -273,7 +297,7 @@ impl Connection {
         }
     }
 
-    async fn send(&mut self, message: Bytes) -> Result<(), End> {
+    pub(super) async fn send(&mut self, message: Bytes) -> Result<(), End> {
         self.wire.feed(message).await?;
         self.wire.flush().await
     }
@@ -298,13 +322,13 @@ impl Connection {
     fn open(&self, wanted: &Subscribe, principal: &Principal) -> Result<Subscription, Refusal> {
         let id = &wanted.subscription_id;
         let limit = self.session.options.subscriptions_max;
-        if self.subscriptions.iter().any(|known| known.id() == id) {
+        if self.knows(id) {
             return Err(Refusal::new(
                 ErrorCode::InvalidRequest,
                 format!("subscription {id:?} is open already"),
             ));
         }
-        if self.subscriptions.len() >= limit {
+        if self.subscriptions.len() + self.durables.len() >= limit {
             return Err(Refusal::new(
                 ErrorCode::LimitExceeded,
                 format!("a connection has at most {limit} subscriptions"),
@@ -338,6 +362,18 @@ impl Connection {
     }
 
     async fn unsubscribe(&mut self, id: &str) -> Result<Result<(), Refusal>, End> {
+        if let Some(index) = self.durable_of(id) {
+            let durable = self.durables.remove(index);
+            self.session.registration.entry().remove(id);
+            let data = r#"{"code":"unsubscribed","detail":"the client asked for it"}"#;
+            let at = self.session.engine.clock().now();
+            let closed = durable
+                .envelope
+                .message(Kind::SubscriptionClosed, at, None, data);
+            durable.release().await;
+            self.send(closed).await?;
+            return Ok(Ok(()));
+        }
         let Some(index) = self.index_of(id) else {
             return Ok(Err(unknown(id)));
         };
@@ -373,14 +409,23 @@ impl Connection {
         let error = envelope.message(Kind::Error, at, None, &data);
         self.send(error).await?;
         match refusal.what {
-            RefusedWhat::Subscription if self.subscriptions.is_empty() => Err(End::Close(
-                Closing::new(CloseCode::Subscription, refusal.detail),
-            )),
+            RefusedWhat::Subscription if self.is_idle() => Err(End::Close(Closing::new(
+                CloseCode::Subscription,
+                refusal.detail,
+            ))),
             RefusedWhat::Subscription | RefusedWhat::Message => Ok(()),
         }
     }
 
     async fn finish(self, end: End) {
+        let give_back = async {
+            for durable in self.durables {
+                durable.release().await;
+            }
+        };
+        let limit = self.session.options.close_timeout;
+        // What is not given back in time is handed out again when its deadlines pass.
+        let _in_time = tokio::time::timeout(limit, give_back).await;
         let Session {
             options,
             registration,
@@ -414,7 +459,7 @@ fn control(message: &Message) -> Result<(), End> {
     }
 }
 
-fn unknown(id: &str) -> Refusal {
+pub(super) fn unknown(id: &str) -> Refusal {
     Refusal::new(
         ErrorCode::NotFound,
         format!(

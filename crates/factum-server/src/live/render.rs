@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use factum_api::{Layout, write_event, write_string};
+use factum_engine::Handout;
 use factum_model::{RecordedEvent, Timestamp};
 use factum_store::Cursor;
 
@@ -25,6 +26,7 @@ pub(crate) enum Kind {
     CaughtUp,
     SubscriptionClosed,
     Pong,
+    Settled,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             Self::CaughtUp => "caught_up",
             Self::SubscriptionClosed => "subscription_closed",
             Self::Pong => "pong",
+            Self::Settled => "settled",
         }
     }
 }
@@ -65,6 +68,22 @@ impl Envelope {
         text.into()
     }
 
+    /// Writes a message around an event that is handed out: what settles it stands before the data.
+    pub(crate) fn handout(&self, at: Timestamp, cursor: &Cursor, handout: &Handout) -> Bytes {
+        let event = &handout.event;
+        let room = ENVELOPE_BYTES + self.names.len() + 640 + event.text_bytes();
+        let mut text = self.head(Kind::Event, at, Some(cursor), room);
+        text.extend_from_slice(br#","token":"#);
+        write_string(&mut text, &handout.token.to_string());
+        text.extend_from_slice(format!(r#","attempt":{}"#, handout.attempt).as_bytes());
+        text.extend_from_slice(br#","deadline":"#);
+        write_string(&mut text, &handout.until.to_string());
+        text.extend_from_slice(br#","data":"#);
+        write_event(&mut text, event, Layout::Verbatim);
+        text.push(b'}');
+        text.into()
+    }
+
     /// Writes a message around JSON that is already text.
     pub(crate) fn message(
         &self,
@@ -81,6 +100,12 @@ impl Envelope {
     }
 
     fn open(&self, kind: Kind, at: Timestamp, cursor: Option<&Cursor>, room: usize) -> Vec<u8> {
+        let mut text = self.head(kind, at, cursor, room);
+        text.extend_from_slice(br#","data":"#);
+        text
+    }
+
+    fn head(&self, kind: Kind, at: Timestamp, cursor: Option<&Cursor>, room: usize) -> Vec<u8> {
         let mut text = Vec::with_capacity(room);
         text.extend_from_slice(br#"{"type":""#);
         text.extend_from_slice(kind.as_str().as_bytes());
@@ -94,7 +119,6 @@ impl Envelope {
             text.extend_from_slice(cursor.to_string().as_bytes());
             text.push(b'"');
         }
-        text.extend_from_slice(br#","data":"#);
         text
     }
 }

@@ -1,8 +1,8 @@
 //! The live service: opens connections, lists them, ends them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::rand;
 use axum::body::Body;
@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use factum_api::{filter_json, parse_log_query};
-use factum_engine::{Engine, KeyRing, LiveRead, LiveStart, Principal, Scope};
+use factum_engine::{Engine, KeyRing, LiveRead, LiveStart, Principal, Scope, Subscriptions};
 use hyper::upgrade::OnUpgrade;
 
 use super::close::{CloseCode, Closing};
@@ -39,6 +39,7 @@ struct Inner {
     options: Arc<LiveOptions>,
     registry: Arc<Registry>,
     tickets: Tickets<Principal>,
+    subscriptions: OnceLock<Subscriptions>,
 }
 
 /// Counts for the metrics page.
@@ -70,8 +71,17 @@ impl LiveService {
                 options: Arc::new(options),
                 registry: Arc::new(registry),
                 tickets,
+                subscriptions: OnceLock::new(),
             }),
         }
+    }
+
+    /// Lets connections consume durable subscriptions as well.
+    #[must_use]
+    pub fn with_subscriptions(self, subscriptions: Subscriptions) -> Self {
+        // Whoever has set them before has set the same ones: there is one service of them.
+        self.inner.subscriptions.get_or_init(|| subscriptions);
+        self
     }
 
     /// Asks every connection to end, with the code 1001; those that come later end at once.
@@ -132,6 +142,7 @@ impl LiveService {
             options: Arc::clone(&self.inner.options),
             registration,
             principal,
+            subscriptions: self.inner.subscriptions.get().cloned(),
         };
         spawn(session, upgrade);
         let mut response = Response::new(Body::empty());

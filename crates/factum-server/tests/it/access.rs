@@ -21,6 +21,7 @@ fn endpoints() -> Vec<(String, String, Option<String>)> {
             });
             let path = path
                 .replace("{id}", "018bcfe5-6800-7fff-bfff-ffffffffffff")
+                .replace("{name}", "a")
                 .replace("{type}", "a")
                 .replace("{code}", "not_found");
             endpoints.push((method.to_uppercase(), path, scope.map(str::to_owned)));

@@ -3,9 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use factum_engine::{Engine, EngineOptions, KeyRing, NewKey, Principal, Scope, Scopes};
+use factum_api::{filter_json, parse_filter};
+use factum_engine::{
+    Engine, EngineOptions, FilterForm, KeyRing, NewKey, Principal, Scope, Scopes,
+    SubscriptionOptions, Subscriptions,
+};
+use factum_query::FilterLimits;
 use factum_security::ApiKeys;
-use factum_server::{Server, ServerOptions};
+use factum_server::{Server, ServerOptions, Services};
 use factum_store::{EventStore, MemoryStateStore, MemoryStore};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{HeaderMap, Request, StatusCode};
@@ -16,6 +21,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const FORM: FilterForm = FilterForm {
+    read: |text| {
+        let text = Bytes::copy_from_slice(text.as_bytes());
+        parse_filter(&text, &FilterLimits::default()).map_err(|error| error.to_string())
+    },
+    write: filter_json,
+};
 
 /// A server that runs until the test ends.
 pub(crate) struct Harness {
@@ -102,16 +116,31 @@ impl Harness {
         let keys = ApiKeys::open(engine.clone()).await.unwrap();
         let admin = keys.ensure_admin("first").await.unwrap().unwrap().secret;
         let ring: Arc<dyn KeyRing> = Arc::new(keys.clone());
-        let server = Server::bind(options, engine.clone(), ring).await.unwrap();
+        let node = SubscriptionOptions::of("local".parse().unwrap());
+        let subscriptions = Subscriptions::open(engine.clone(), node, FORM)
+            .await
+            .unwrap();
+        let services = Services {
+            subscriptions: Some(subscriptions.clone()),
+            ..Services::default()
+        };
+        let bound = Server::bind_with(options, engine.clone(), ring, services);
+        let server = bound.await.unwrap();
         let url = server.url();
         let (stop, stopped) = oneshot::channel();
         #[expect(
             clippy::disallowed_methods,
             reason = "the harness awaits it when it stops"
         )]
-        let served = tokio::spawn(server.run(async move {
-            drop(stopped.await);
-        }));
+        let served = tokio::spawn(async move {
+            let end = CancellationToken::new();
+            let serves = async {
+                server.run(async { drop(stopped.await) }).await;
+                end.cancel();
+            };
+            let (ran, ()) = tokio::join!(subscriptions.run(&end), serves);
+            ran.unwrap();
+        });
         Self {
             url,
             engine,

@@ -24,3 +24,4 @@ mod protocols;
 mod queries;
 mod reads;
 mod sessions;
+mod subscriptions;

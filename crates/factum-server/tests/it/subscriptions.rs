@@ -8,6 +8,7 @@ use factum_engine::Scope;
 use serde_json::{Value, json};
 
 use crate::harness::Harness;
+use crate::live_client::Ws;
 
 const PATH: &str = "/v1/subscriptions";
 
@@ -311,4 +312,104 @@ async fn readers_consume_and_administrators_manage() {
             .await
             .problem(403, "forbidden");
     }
+}
+
+#[tokio::test]
+async fn a_web_socket_consumes_and_gives_back_what_it_has() {
+    let server = Harness::start().await;
+    create(&server, &json!({"name": "crm"})).await;
+    let mut ws = Ws::admin(&server).await;
+    ws.say(&json!({"type": "subscribe", "subscriptionId": "s", "durable": "crm", "options": {"bufferSize": 2}}))
+        .await;
+    let confirmed = ws.next_of("subscription_confirmed").await;
+    assert_eq!(confirmed["data"]["durable"], "crm");
+    server.fill(3).await;
+    for number in 0..2 {
+        let event = ws.next_of("event").await;
+        assert_eq!(
+            (&event["attempt"], &event["data"]["payload"]["n"]),
+            (&json!(1), &json!(number))
+        );
+        let ack = json!({"type": "ack", "subscriptionId": "s", "tokens": [event["token"]]});
+        ws.say(&ack).await;
+        assert_eq!(
+            ws.next_of("settled").await["data"]["results"][0]["result"],
+            "done"
+        );
+    }
+    let event = ws.next_of("event").await;
+    ws.say(&json!({"type": "nack", "subscriptionId": "s", "tokens": [event["token"]], "delayMs": 0, "cause": "down"}))
+        .await;
+    assert_eq!(
+        ws.next_of("settled").await["data"]["results"][0]["result"],
+        "waiting"
+    );
+    let again = ws.next_of("event").await;
+    assert_eq!(
+        (&again["attempt"], &again["data"]),
+        (&json!(2), &event["data"])
+    );
+    // The connection breaks: another consumer need not wait for the deadline.
+    drop(ws);
+    let rest = fetch(&server, &json!({"waitMs": 20_000})).await;
+    assert_eq!((rest.events.len(), rest.events[0].attempt), (1, 3));
+}
+
+#[tokio::test]
+async fn a_web_socket_is_told_what_it_cannot_consume() {
+    let server = Harness::start().await;
+    create(&server, &json!({"name": "crm"})).await;
+    let mut ws = Ws::admin(&server).await;
+    ws.say(&json!({"type": "subscribe", "subscriptionId": "live"}))
+        .await;
+    ws.next_of("subscription_confirmed").await;
+    ws.next_of("caught_up").await;
+    let durable = |more: Value| {
+        let mut message = json!({"type": "subscribe", "subscriptionId": "s", "durable": "crm"});
+        message
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        message
+    };
+    for (message, code) in [
+        (durable(json!({"durable": "no"})), "not_found"),
+        (durable(json!({"filter": {}})), "invalid_request"),
+        (
+            durable(json!({"options": {"historyLimit": 1}})),
+            "invalid_request",
+        ),
+        (
+            durable(json!({"subscriptionId": "live"})),
+            "invalid_request",
+        ),
+        (
+            json!({"type": "ack", "subscriptionId": "live", "tokens": ["1-2-3"]}),
+            "not_found",
+        ),
+        (
+            json!({"type": "nack", "subscriptionId": "s"}),
+            "invalid_request",
+        ),
+        (
+            json!({"type": "ack", "subscriptionId": "live", "tokens": [], "position": 1}),
+            "invalid_request",
+        ),
+    ] {
+        ws.say(&message).await;
+        assert_eq!(ws.next_of("error").await["data"]["code"], code, "{message}");
+    }
+    ws.say(&durable(json!({}))).await;
+    ws.next_of("subscription_confirmed").await;
+    assert_eq!(
+        server
+            .admin("DELETE", "/v1/subscriptions/crm", &[], "")
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        ws.next_of("subscription_closed").await["data"]["code"],
+        "not_found"
+    );
 }

@@ -204,6 +204,59 @@ keys! {
     state_file_bytes_max: Bytes = "state.file_bytes_max", "68719476736", "bytes";
     /// How many reads of the bookkeeping are done at once.
     state_readers_max: Count = "state.readers_max", "4", "reads";
+    /// What this node is called where it works on subscriptions. No two nodes of one log may have the
+    /// same name; one that is started again should have its old one. A name that nobody else has is
+    /// made up where there is none.
+    node_name: String = "node.name", "", "";
+    /// The largest number of subscriptions.
+    subscriptions_count_max: Count = "subscriptions.count_max", "1000", "subscriptions";
+    /// How long a node that has died keeps its subscriptions from being read by others.
+    subscriptions_lease_ms: Millis = "subscriptions.lease_ms", "10000", "ms";
+    /// How often to look for what other nodes have done, on a log that several nodes may share.
+    subscriptions_poll_ms: Millis = "subscriptions.poll_ms", "100", "ms";
+    /// How long to wait at most where nothing is to be expected.
+    subscriptions_idle_ms_max: Millis = "subscriptions.idle_ms_max", "5000", "ms";
+    /// The most events that are read from the log for a subscription at a time.
+    subscriptions_batch_events_max: Count = "subscriptions.batch_events_max", "500", "events";
+    /// The most bytes of events that are read from the log for a subscription at a time.
+    subscriptions_batch_bytes_max: Bytes = "subscriptions.batch_bytes_max", "4194304", "bytes";
+    /// How many bytes of events one subscription keeps in memory until they are handed out.
+    subscriptions_window_bytes_max: Bytes = "subscriptions.window_bytes_max", "8388608", "bytes";
+    /// How many events one read looks at in vain before others have their turn.
+    subscriptions_scan_events_max: Count = "subscriptions.scan_events_max", "100000", "events";
+    /// How long a request for events may wait for the first one.
+    subscriptions_fetch_wait_ms_max: Millis = "subscriptions.fetch_wait_ms_max", "25000", "ms";
+    /// About how many bytes of events a request for events is answered with at most.
+    subscriptions_fetch_bytes_max: Bytes = "subscriptions.fetch_bytes_max", "4194304", "bytes";
+    /// The file with the key under which secrets are kept, such as those of targets; it is made where
+    /// there is none. `master.key` in the data directory where nothing is said. Every node of a log has
+    /// the same one.
+    secrets_key_file: Option<PathBuf> = "secrets.key_file", "", "";
+    /// Names, addresses and blocks of addresses that rules may send to although they are not public,
+    /// such as `crm.internal` or `10.1.0.0/16`.
+    deliver_allow: List = "deliver.allow", "", "";
+    /// The largest number of rules.
+    rules_count_max: Count = "rules.count_max", "500", "rules";
+    /// How long one attempt may take, whatever its target says.
+    deliver_attempt_ms_max: Millis = "deliver.attempt_ms_max", "75000", "ms";
+    /// How many events of one target may be read and not done with.
+    deliver_window_events_max: Count = "deliver.window_events_max", "500", "events";
+    /// How many events of one target may wait for their retry; while there are as many, no more
+    /// are read for it.
+    deliver_retries_max: Count = "deliver.retries_max", "10000", "events";
+    /// How many deliveries are kept on record with their attempts; the oldest go first.
+    deliver_kept_max: Count = "deliver.kept_max", "10000", "deliveries";
+    /// How many attempts of one delivery are kept, the first and the last ones.
+    deliver_attempts_kept_max: Count = "deliver.attempts_kept_max", "10", "attempts";
+    /// How many bytes of an answer are kept with an attempt.
+    deliver_excerpt_bytes_max: Bytes = "deliver.excerpt_bytes_max", "500", "bytes";
+    /// How many dead letters there may be: beyond that those that were given up go first, then those
+    /// that were delivered after all, then the oldest. Each is logged and counted.
+    dead_letters_count_max: Count = "dead_letters.count_max", "10000", "dead letters";
+    /// How long a dead letter is kept, in milliseconds; 90 days by default.
+    dead_letters_age_ms_max: Millis = "dead_letters.age_ms_max", "7776000000", "ms";
+    /// How many dead letters are tried again at once.
+    dead_letters_retry_concurrency: Count = "dead_letters.retry_concurrency", "8", "deliveries";
     /// The largest number of open connections.
     http_connections_max: Count = "http.connections_max", "8192", "connections";
     /// How many bytes of request bodies may be in memory at once.
@@ -314,7 +367,7 @@ keys! {
     /// How long a replay of an agent's events may take.
     sessions_replay_ms_max: Millis = "sessions.replay_ms_max", "10000", "ms";
     /// How often an operation on an agent instance is tried again that others overtake.
-    sessions_attempts_max: Count = "sessions.attempts_max", "32", "attempts";
+    sessions_attempts_max: Count = "sessions.attempts_max", "128", "attempts";
     /// A file that says what is a secret in what agents report, in place of the rules that are
     /// built in: docs/guides/agent-sessions.md.
     sessions_redaction_file: Option<PathBuf> = "sessions.redaction_file", "", "";
