@@ -156,6 +156,56 @@ pub enum Settled {
 /// It gets an event again after a crash, after a failure, and when the outcome could not be made
 /// durable: what it does must bear that. Events of one stream come one at a time; those of several
 /// come at once, as many as its concurrency says.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use factum_engine::{Feed, FeedId, FeedSettings, FeedSpec, Handler, HandlerOptions, Handout};
+/// use factum_engine::{Outcome, SubscriptionOptions, Verdict};
+/// use factum_store::{BoxFuture, Visibility};
+///
+/// #[derive(Debug)]
+/// struct Printer;
+///
+/// impl Handler for Printer {
+///     fn handle<'a>(&'a self, handout: &'a Handout) -> BoxFuture<'a, Verdict> {
+///         Box::pin(async move {
+///             println!("{} {}", handout.event.position, handout.event.event_type());
+///             Outcome::Ack.into()
+///         })
+///     }
+/// }
+/// # use factum_engine::{Engine, EngineOptions};
+/// # use factum_model::{JsonObject, NewEvent, StreamId};
+/// # use factum_store::{AppendRequest, MemoryStateStore, MemoryStore};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let engine = Engine::new(Arc::new(MemoryStore::new()), EngineOptions::default())
+/// #     .with_state(Arc::new(MemoryStateStore::new()));
+/// # let stream = StreamId::new("order".parse()?, "o-1".parse()?);
+/// # let events = vec![NewEvent::new("order.placed".parse()?, stream, JsonObject::empty())];
+/// # engine.append(AppendRequest { events, ..AppendRequest::default() }).await?;
+///
+/// let spec = FeedSpec {
+///     name: "printer".to_owned(),
+///     id: FeedId::new("app:printer", 0)?,
+///     filter: factum_query::Filter::default(),
+///     visibility: Visibility::Application,
+///     after: None,
+///     settings: FeedSettings::default(),
+/// };
+/// let feed = Feed::new(&engine, spec, &SubscriptionOptions::of("node-1".parse()?))?;
+/// let stop = tokio_util::sync::CancellationToken::new();
+/// # let stopper = async {
+/// #     while feed.counters().acked.get() == 0 { tokio::task::yield_now().await }
+/// #     stop.cancel();
+/// # };
+/// # let run =
+/// feed.run(Arc::new(Printer), HandlerOptions::default(), &stop)
+/// # ; tokio::join!(run, stopper);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Handler: Send + Sync + fmt::Debug + 'static {
     /// Handles an event. A future that does not end in time is dropped, and a panic is contained;
     /// both are failed attempts.

@@ -27,7 +27,7 @@ pub(crate) async fn page(State(state): State<AppState>) -> Result<Response, ApiE
     state.metrics.write(&mut page);
     live(&mut page, &state.live.metrics());
     if let Some(subscriptions) = &state.services.subscriptions {
-        subscription_metrics::write(&mut page, subscriptions).await?;
+        subscription_metrics::write(&mut page, subscriptions).await;
     }
     write_metrics(&mut page, &state.sessions.metrics());
     if let Some(deliveries) = &state.services.deliveries {

@@ -5,7 +5,6 @@
 
 use factum_engine::{FeedCounters, Subscriptions};
 
-use crate::error::ApiError;
 use crate::metrics::Page;
 
 type Gauge = (
@@ -114,7 +113,7 @@ const TOTALS: [Total; 12] = [
 ];
 
 /// Writes how each subscription is, and what this node has done for it.
-pub(crate) async fn write(page: &mut Page, subscriptions: &Subscriptions) -> Result<(), ApiError> {
+pub(crate) async fn write(page: &mut Page, subscriptions: &Subscriptions) {
     let known = subscriptions.list();
     page.value(
         "subscriptions",
@@ -123,9 +122,12 @@ pub(crate) async fn write(page: &mut Page, subscriptions: &Subscriptions) -> Res
     );
     let mut statuses = Vec::with_capacity(known.len());
     for info in known {
-        // What cannot be used, or was deleted a moment ago, has no status.
-        if let Ok(feed) = subscriptions.feed(&info.name) {
-            statuses.push((info.name, feed.status().await?));
+        // What cannot be used, or was deleted a moment ago, has no status; nor has anything while
+        // the bookkeeping fails, and then the rest of the page is wanted most.
+        if let Ok(feed) = subscriptions.feed(&info.name)
+            && let Ok(status) = feed.status().await
+        {
+            statuses.push((info.name, status));
         }
     }
     for (name, help, of) in GAUGES {
@@ -147,5 +149,4 @@ pub(crate) async fn write(page: &mut Page, subscriptions: &Subscriptions) -> Res
             ));
         }
     }
-    Ok(())
 }
