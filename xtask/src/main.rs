@@ -12,6 +12,7 @@ mod codegen;
 mod coverage;
 mod errors;
 mod licences;
+mod mcp;
 mod metadata;
 mod openapi;
 mod run;
@@ -31,6 +32,7 @@ usage: cargo xtask TASK
   codegen [--check]  write the generated pages, or tell whether they are up to date
   crash [ROUNDS]     kill the server again and again under load, 500 times unless told otherwise
   openapi [SEED]     ask the server whatever its OpenAPI document allows, and what it does not
+  mcp                the conformance suite and the official clients of the Model Context Protocol
   coverage           line coverage of each crate (installs cargo-tarpaulin under target)
 ";
 
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["crash", rounds] => test::crash(rounds),
         ["openapi"] => openapi::openapi(None),
         ["openapi", seed] => openapi::openapi(Some(seed)),
+        ["mcp"] => mcp::mcp(),
         ["coverage"] => coverage::coverage(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

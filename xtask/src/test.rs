@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::run::{has, output, run, run_with, succeeds_within};
-use crate::{codegen, licences, openapi, tidy};
+use crate::{codegen, licences, mcp, openapi, tidy};
 
 /// Installs what the tests need, where that is possible, and runs them all.
 pub(crate) fn test() -> anyhow::Result<()> {
@@ -81,6 +81,7 @@ pub(crate) fn crash(rounds: &str) -> anyhow::Result<()> {
 fn dynamic_checks() -> anyhow::Result<()> {
     run("cargo", &["test", "--workspace", "--doc", "--quiet"])?;
     openapi::openapi_if_possible()?;
+    mcp::mcp_if_possible()?;
     if has("cargo", &["nextest", "--version"]) {
         run(
             "cargo",

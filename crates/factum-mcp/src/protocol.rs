@@ -93,7 +93,9 @@ pub(crate) fn revision(
     stated: Option<Stated<'_>>,
 ) -> Result<Revision, RpcError> {
     let in_header = stated.and_then(|stated| stated.protocol_version);
-    if message.method() == "initialize" {
+    let date = message.params.meta_version.as_deref();
+    // What asks for it in a revision that has no such method is told so, as of any other.
+    if message.method() == "initialize" && !date.is_some_and(is_stateless_date) {
         return of_initialize(message, stated);
     }
     let revision = match message.params.meta_version.as_deref() {

@@ -6,8 +6,13 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 /// Returns the schema of the input of a tool.
+///
+/// What may be left out may be null too, but is not described so: some models' own dialects of
+/// schemas know one type only for each value.
 pub(crate) fn input<T: ToSchema>() -> Value {
-    whole::<T>(Words::Kept)
+    let mut schema = whole::<T>(Words::Kept);
+    drop_null(&mut schema);
+    schema
 }
 
 /// Returns the schema of the output of a tool. A model reads the output itself; of the words about
@@ -82,6 +87,34 @@ fn inlined(schema: &Value, named: &BTreeMap<String, Value>, open: &mut Vec<Strin
                 .collect(),
         ),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => schema.clone(),
+    }
+}
+
+/// Describes what may be null as what it is otherwise.
+fn drop_null(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::Array(types)) = members.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    members.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = members.get_mut("oneOf") {
+                choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
+                if let [Value::Object(only)] = choices.as_slice() {
+                    let only = only.clone();
+                    members.remove("oneOf");
+                    for (key, value) in only {
+                        members.entry(key).or_insert(value);
+                    }
+                }
+            }
+            members.values_mut().for_each(drop_null);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -235,8 +235,8 @@ impl Mcp {
     ) -> Result<Outcome, RpcError> {
         let method = message.method();
         match method {
-            // There is no connection to be kept alive where there are no sessions.
-            "ping" if revision.is_stateless() => Err(unknown_method(method)),
+            // There is nothing to agree on, and no connection to be kept alive.
+            "initialize" | "ping" if revision.is_stateless() => Err(unknown_method(method)),
             "initialize" => Ok(self.initialize(revision)),
             "server/discover" => Ok(self.discover()),
             "ping" => Ok(Outcome::new(String::new())),

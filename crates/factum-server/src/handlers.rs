@@ -15,6 +15,7 @@ pub(crate) mod keys;
 pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod mcp;
+mod mcp_metrics;
 pub(crate) mod metrics;
 mod pages;
 mod receipts;

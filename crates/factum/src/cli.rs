@@ -114,6 +114,7 @@ commands! {
     Count = count, Client;
     Tree = tree, Client;
     Tail = tail, Follower;
+    Mcp = mcp, Follower;
     Import = import, Client;
     Export = export, Client;
     Verify = verify, Client;
@@ -121,6 +122,10 @@ commands! {
     Backup = backup, Client;
     Restore = restore, Client;
     Migrate = migrate, Server;
+    Subscriptions = subscriptions, Client;
+    Rules = rules, Client;
+    Deliveries = deliveries, Client;
+    DeadLetters = dead_letters, Client;
     Keys = keys, Client;
     Postgres = postgres, Client;
     Sessions = sessions, Client;

@@ -61,6 +61,7 @@ pub(crate) struct Call {
     headers: HeaderMap,
     body: Bytes,
     wait_max: Duration,
+    any_status: bool,
 }
 
 impl Call {
@@ -77,6 +78,7 @@ impl Call {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             wait_max: HEAD_MAX,
+            any_status: false,
         }
     }
 
@@ -88,6 +90,12 @@ impl Call {
         call
     }
 
+    /// Makes it a request of another method.
+    pub(crate) fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
+
     /// Asks for a media type.
     pub(crate) fn accept(self, media_type: &'static str) -> Self {
         self.header(ACCEPT, HeaderValue::from_static(media_type))
@@ -96,6 +104,12 @@ impl Call {
     /// Gives the server more time, or less, to begin its answer.
     pub(crate) const fn wait_at_most(mut self, wait_max: Duration) -> Self {
         self.wait_max = wait_max;
+        self
+    }
+
+    /// Takes an answer of any status for an answer.
+    pub(crate) const fn any_status(mut self) -> Self {
+        self.any_status = true;
         self
     }
 
@@ -150,7 +164,7 @@ impl Client {
         {
             let request = self.request(&call, body(&call.body))?;
             match timeout(call.wait_max, idle.try_send_request(request)).await {
-                Ok(Ok(response)) => return self.answered(idle, response).await,
+                Ok(Ok(response)) => return self.answered(&call, idle, response).await,
                 // The request came back untouched: the server saw nothing of it.
                 Ok(Err(mut error)) => {
                     if error.take_message().is_none() {
@@ -174,7 +188,7 @@ impl Client {
         let request = self.request(&call, body)?;
         let sent = timeout(call.wait_max, connection.send_request(request)).await;
         match sent {
-            Ok(Ok(response)) => self.answered(connection, response).await,
+            Ok(Ok(response)) => self.answered(&call, connection, response).await,
             Ok(Err(error)) => Err(self.unreachable(io::Error::other(error))),
             Err(_) => Err(self.unreachable(io::ErrorKind::TimedOut.into())),
         }
@@ -182,12 +196,13 @@ impl Client {
 
     async fn answered(
         &mut self,
+        call: &Call,
         connection: SendRequest<Body>,
         response: hyper::Response<hyper::body::Incoming>,
     ) -> anyhow::Result<Answer> {
         self.idle = Some(connection);
         let answer = Answer::new(self.target.url(), response);
-        if answer.status().is_success() {
+        if call.any_status || answer.status().is_success() {
             return Ok(answer);
         }
         Err(Problem::read(answer).await)

@@ -22,6 +22,7 @@ mod progress;
 mod rundir;
 mod serving;
 mod sse;
+mod stdio;
 
 use std::process::ExitCode;
 

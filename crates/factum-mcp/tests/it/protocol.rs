@@ -64,7 +64,7 @@ async fn a_stateless_client_discovers_and_calls() {
     let (counted, _) = server.send(&call, &caller).await;
     assert_eq!(counted["result"]["structuredContent"]["total"], 0);
     assert_eq!(counted["result"]["resultType"], "complete");
-    for method in ["ping", "nonsense", "subscriptions/listen"] {
+    for method in ["initialize", "ping", "nonsense", "subscriptions/listen"] {
         let (answer, verdict) = server.send(&stateless(method, json!({})), &caller).await;
         assert_eq!(answer["error"]["code"], -32601, "{method}");
         assert_eq!(verdict, Verdict::UnknownMethod);

@@ -107,7 +107,9 @@ async fn a_session_is_recorded_and_taken_over() {
         .await;
     assert_eq!(list["total_count"], 1);
     let admin = server.caller(&[Scope::Admin], Access::All);
-    let cleanup = server.call_as(&admin, "mcp_meta_cleanup_checkpoints", "{}").await;
+    let cleanup = server
+        .call_as(&admin, "mcp_meta_cleanup_checkpoints", "{}")
+        .await;
     assert_eq!(cleanup["structuredContent"]["deleted_count"], 0);
     let closed = server
         .call("mcp_meta_close_instance", &of(json!({"reason": "done"})))

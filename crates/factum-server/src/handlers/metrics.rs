@@ -7,6 +7,7 @@ use axum::response::Response;
 use factum_model::Position;
 
 use crate::error::ApiError;
+use crate::handlers::mcp_metrics;
 use crate::handlers::pages::typed;
 use crate::handlers::sessions::write_metrics;
 use crate::handlers::subscription_metrics;
@@ -26,6 +27,7 @@ pub(crate) async fn page(State(state): State<AppState>) -> Result<Response, ApiE
     let mut page = Page::default();
     state.metrics.write(&mut page);
     live(&mut page, &state.live.metrics());
+    mcp_metrics::write(&mut page, &state.mcp.metrics());
     if let Some(subscriptions) = &state.services.subscriptions {
         subscription_metrics::write(&mut page, subscriptions).await;
     }

@@ -18,6 +18,7 @@ mod http_store;
 mod live;
 mod live_client;
 mod live_ends;
+mod mcp;
 mod moody_store;
 mod operations;
 mod protocols;

@@ -10,6 +10,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use crate::client::problem::Problem;
 use crate::exit::Failure;
 
 /// How long a body may stand still. Live streams send heartbeats more often than this.
@@ -39,6 +40,11 @@ impl Answer {
     /// Returns the headers.
     pub(crate) fn headers(&self) -> &HeaderMap {
         self.response.headers()
+    }
+
+    /// Reads the body as a problem document.
+    pub(crate) async fn problem(self) -> anyhow::Error {
+        Problem::read(self).await
     }
 
     /// Reads the whole body.

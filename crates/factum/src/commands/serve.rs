@@ -10,6 +10,7 @@ use factum_server::{Authentication, Server, ServerError};
 use factum_store::{EventStore, StateStore};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::Context;
 use crate::config::{Config, ConfigFlags, Loaded, load};
@@ -66,7 +67,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
 }
 
 /// Opens the log: on PostgreSQL if the configuration names one, in the data directory otherwise.
-async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
+pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
     if let Some(url) = &config.postgres_url {
         // The run file and the admin key of this node stand there all the same.
         let made = std::fs::create_dir_all(&config.data);
@@ -79,7 +80,7 @@ async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
 }
 
 /// Opens the bookkeeping beside the log. The log is open already: who holds its lock holds both.
-async fn open_state(config: &Config) -> anyhow::Result<Arc<dyn StateStore>> {
+pub(crate) async fn open_state(config: &Config) -> anyhow::Result<Arc<dyn StateStore>> {
     if let Some(url) = &config.postgres_url {
         return Ok(Arc::new(serving::open_postgres_state(config, url).await?));
     }
@@ -145,7 +146,9 @@ async fn serve(
     let options = serving::server_options(config, authentication)?;
     let keys = ApiKeys::open(engine.clone()).await?;
     let new_key = admin_key(args, config, &keys).await?;
-    let server = Server::bind(options, engine.clone(), Arc::new(keys.clone()))
+    let services = serving::open_services(config, engine).await?;
+    let ring = Arc::new(keys.clone());
+    let server = Server::bind_with(options, engine.clone(), ring, services.clone())
         .await
         .map_err(not_bound)?;
     let file = RunFile {
@@ -162,17 +165,29 @@ async fn serve(
     };
     screen.write(&mut context.out)?;
     let mut failed = None;
+    // What is served goes on while connections end; if it fails, the server ends.
+    let (work, ended) = (CancellationToken::new(), CancellationToken::new());
     let end = async {
         tokio::select! {
             () = stop => {}
+            () = ended.cancelled() => {}
             followed = keys.follow() => failed = followed.err(),
         }
     };
-    server.run(end).await;
+    let serving = async {
+        server.run(end).await;
+        work.cancel();
+    };
+    let working = async {
+        let worked = serving::run_services(&services, &work).await;
+        ended.cancel();
+        worked
+    };
+    let ((), worked) = tokio::join!(serving, working);
     rundir::remove_run_file(&config.data, file.pid).context("removing server.json")?;
     tracing::info!("stopped");
     match failed {
-        None => Ok(()),
+        None => worked,
         // Without the log of keys it is not known who may come in.
         Some(error) => Err(error).context("following the API keys failed"),
     }

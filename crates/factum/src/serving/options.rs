@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use factum_engine::EngineOptions;
+use factum_mcp::McpOptions;
 use factum_model::{JsonLimits, Limits};
 use factum_query::FilterLimits;
 use factum_server::{Authentication, BulkOptions, LiveOptions, ServerOptions, TlsFiles};
@@ -73,11 +74,25 @@ pub(crate) fn server(
         stream_page_bytes: config.http_page_bytes.in_memory(),
         stream_page_events: config.http_page_events_max.0,
         live: live(config),
+        mcp: mcp(config),
+        mcp_allowed_hosts: config.mcp_allowed_hosts.0.clone(),
         sessions: sessions(config)?,
     })
 }
 
-fn sessions(config: &Config) -> Result<SessionOptions, Failure> {
+/// Returns what the tools of AI agents are made with.
+pub(crate) fn mcp(config: &Config) -> McpOptions {
+    McpOptions {
+        answer_bytes: config.mcp_answer_bytes.in_memory(),
+        answer_bytes_max: config.mcp_answer_bytes_max.in_memory(),
+        // No tool may wait for longer than a request may take.
+        wait_time_max: config.mcp_wait_ms_max.0.min(config.http_request_ms_max.0),
+        append_time_max: config.http_request_ms_max.0,
+    }
+}
+
+/// Returns what agent sessions are made with.
+pub(crate) fn sessions(config: &Config) -> Result<SessionOptions, Failure> {
     let days = u64::try_from(config.sessions_checkpoint_days_max.0).unwrap_or(u64::MAX);
     Ok(SessionOptions {
         stale_after: config.sessions_stale_ms.0,
@@ -92,7 +107,7 @@ fn sessions(config: &Config) -> Result<SessionOptions, Failure> {
         tree_events_max: config.sessions_tree_events_max.0,
         replay_time_max: config.sessions_replay_ms_max.0,
         attempts_max: narrow(config.sessions_attempts_max.0),
-        redactor: Arc::new(redactor(config)?),
+        redactor: redactor(config)?,
     })
 }
 
@@ -102,7 +117,7 @@ fn at_least_a_moment(interval: Duration) -> Duration {
 }
 
 /// A file that cannot be used must not end in a server that takes out nothing.
-fn redactor(config: &Config) -> Result<Redactor, Failure> {
+fn redactor(config: &Config) -> Result<Arc<Redactor>, Failure> {
     let Some(path) = &config.sessions_redaction_file else {
         return Ok(Redactor::shipped());
     };
@@ -111,7 +126,8 @@ fn redactor(config: &Config) -> Result<Redactor, Failure> {
         hint: "docs/guides/agent-sessions.md describes the file".to_owned(),
     };
     let text = std::fs::read_to_string(path).map_err(|error| unusable(error.into()))?;
-    Redactor::from_toml(&text).map_err(|error| unusable(error.into()))
+    let redactor = Redactor::from_toml(&text).map_err(|error| unusable(error.into()))?;
+    Ok(Arc::new(redactor))
 }
 
 /// TLS needs both files; one alone is a slip that must not end in a server without TLS.
