@@ -87,7 +87,7 @@ impl Writer<'_> {
         match narrowing {
             Narrowing::Anything { .. } => Set::All,
             Narrowing::Leaf { leaf, .. } => self.leaf(leaf),
-            Narrowing::And(inner) => all(inner.iter().map(|inner| self.possible(inner)).collect()),
+            Narrowing::And(inner) => self.possible_in_all(inner),
             Narrowing::Or(inner) => any(inner.iter().map(|inner| self.possible(inner)).collect()),
             Narrowing::Not(inner) => match self.certain(inner) {
                 Set::All => Set::Nothing,
@@ -95,6 +95,35 @@ impl Writer<'_> {
                 Set::Sql(sql) => Set::Sql(format!("NOT {sql}")),
             },
         }
+    }
+
+    /// Returns the events that are possible in each of some narrowings. What one document must
+    /// contain is said at once, so that the index looks for all of it together.
+    fn possible_in_all(&mut self, inner: &[Narrowing]) -> Set {
+        let mut documents: Vec<(Part, Contained)> = Vec::new();
+        let mut sets = Vec::new();
+        for narrowing in inner {
+            let wanted = match narrowing {
+                Narrowing::Leaf { leaf, .. } => contained(leaf),
+                Narrowing::Anything { .. }
+                | Narrowing::And(_)
+                | Narrowing::Or(_)
+                | Narrowing::Not(_) => None,
+            };
+            let Some((part, wanted)) = wanted else {
+                sets.push(self.possible(narrowing));
+                continue;
+            };
+            let mut left = Some(wanted);
+            for (_, document) in documents.iter_mut().filter(|(of, _)| *of == part) {
+                left = left.and_then(|wanted| document.add(wanted));
+            }
+            documents.extend(left.map(|wanted| (part, wanted)));
+        }
+        for (part, wanted) in documents {
+            sets.push(self.contains(part, wanted.json()));
+        }
+        all(sets)
     }
 
     /// Returns events that match for certain. Its SQL is never null.
@@ -176,12 +205,14 @@ impl Writer<'_> {
                 let id = self.value(Uuid::from(*id), Type::UUID);
                 Set::Sql(format!("e.causation_id = {id}"))
             }
-            Leaf::Tag(tag) => self.known_metadata(&["tags"], true, tag),
-            Leaf::User(user) => self.known_metadata(&["userId"], false, user),
+            Leaf::Tag(_) | Leaf::User(_) => self.contains_leaf(leaf),
             Leaf::Timestamp(range) => self.times("e.timestamp", *range),
             Leaf::Recorded(range) => self.times("e.recorded_at", *range),
             Leaf::Sequence(range) => self.sequences(*range),
-            Leaf::Term(term) => self.term(term),
+            Leaf::Term(term) => match term.value {
+                TermValue::Is(_) => self.contains_leaf(leaf),
+                TermValue::Exists | TermValue::Object | TermValue::Array => self.exists(term),
+            },
             Leaf::Word(_) => Set::All,
         }
     }
@@ -212,18 +243,6 @@ impl Writer<'_> {
         any(sets)
     }
 
-    fn known_metadata(&mut self, path: &[&str], in_array: bool, text: &str) -> Set {
-        let mut steps: Vec<_> = path
-            .iter()
-            .map(|&name| PathStep::Member(name.into()))
-            .collect();
-        if in_array {
-            steps.push(PathStep::Element);
-        }
-        let value = JsonScalar::String(text.into());
-        self.contains(Part::Metadata, &steps, &value)
-    }
-
     fn times(&mut self, column: &str, range: TimeRange) -> Set {
         let mut sets = Vec::new();
         if let Some(from) = range.from {
@@ -250,28 +269,28 @@ impl Writer<'_> {
         all(sets)
     }
 
-    fn term(&mut self, term: &TermKey) -> Set {
-        match &term.value {
-            TermValue::Is(value) => self.contains(term.part, &term.path, value),
-            TermValue::Exists | TermValue::Object | TermValue::Array => {
-                let Some(path) = json_path(&term.path) else {
-                    return Set::All;
-                };
-                let document = document(term.part);
-                let path = self.value(path, Type::TEXT);
-                // As a function, so that no index is tried that cannot help.
-                Set::Sql(format!(
-                    "(NOT e.searchable OR jsonb_path_exists({document}, {path}::jsonpath, '{{}}', true))"
-                ))
-            }
+    /// Returns the events whose document has anything at a place.
+    fn exists(&mut self, term: &TermKey) -> Set {
+        let Some(path) = json_path(&term.path) else {
+            return Set::All;
+        };
+        let document = document(term.part);
+        let path = self.value(path, Type::TEXT);
+        // As a function, so that no index is tried that cannot help.
+        Set::Sql(format!(
+            "(NOT e.searchable OR jsonb_path_exists({document}, {path}::jsonpath, '{{}}', true))"
+        ))
+    }
+
+    fn contains_leaf(&mut self, leaf: &Leaf) -> Set {
+        match contained(leaf) {
+            Some((part, wanted)) => self.contains(part, wanted.json()),
+            None => Set::All,
         }
     }
 
-    /// Returns the events whose document has a value at a place.
-    fn contains(&mut self, part: Part, path: &[PathStep], value: &JsonScalar) -> Set {
-        let Some(json) = containing(path, value) else {
-            return Set::All;
-        };
+    /// Returns the events whose document contains another.
+    fn contains(&mut self, part: Part, json: String) -> Set {
         let document = document(part);
         let json = self.value(json, Type::TEXT);
         Set::Sql(format!("(NOT e.searchable OR {document} @> {json}::jsonb)"))
@@ -294,6 +313,91 @@ const fn document(part: Part) -> &'static str {
     match part {
         Part::Payload => "(CASE WHEN e.searchable THEN e.payload::jsonb END)",
         Part::Metadata => "(CASE WHEN e.searchable THEN e.metadata::jsonb END)",
+    }
+}
+
+/// What a document contains, in the sense of `@>`.
+#[derive(Debug)]
+enum Contained {
+    /// A value, or an array with one in it, as JSON.
+    Value(String),
+    /// Members, by their names as JSON.
+    Members(Vec<(String, Self)>),
+}
+
+impl Contained {
+    fn of(path: &[PathStep], value: &JsonScalar) -> Option<Self> {
+        Some(match path.split_first() {
+            Some((PathStep::Member(name), rest)) => {
+                Self::Members(vec![(json_string(name)?, Self::of(rest, value)?)])
+            }
+            Some((PathStep::Element, _)) | None => Self::Value(containing(path, value)?),
+        })
+    }
+
+    /// Adds what lies at one more place, or returns it: a place has one value.
+    fn add(&mut self, other: Self) -> Option<Self> {
+        let Self::Members(members) = self else {
+            return Some(other);
+        };
+        let (name, value) = match other {
+            Self::Members(mut others) if others.len() == 1 => others.pop()?,
+            other => return Some(other),
+        };
+        match members.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => {
+                let left = known.add(value)?;
+                Some(Self::Members(vec![(name, left)]))
+            }
+            None => {
+                members.push((name, value));
+                None
+            }
+        }
+    }
+
+    fn json(&self) -> String {
+        match self {
+            Self::Value(json) => json.clone(),
+            Self::Members(members) => {
+                let each = members.iter();
+                let each: Vec<_> = each
+                    .map(|(name, value)| format!("{name}:{}", value.json()))
+                    .collect();
+                format!("{{{}}}", each.join(","))
+            }
+        }
+    }
+}
+
+/// Returns what a document of the events that a leaf means contains, if that says anything.
+fn contained(leaf: &Leaf) -> Option<(Part, Contained)> {
+    let metadata = |name: &str, step: Option<PathStep>, text: &str| {
+        let path: Vec<_> = [Some(PathStep::Member(name.into())), step]
+            .into_iter()
+            .flatten()
+            .collect();
+        let wanted = Contained::of(&path, &JsonScalar::String(text.into()))?;
+        Some((Part::Metadata, wanted))
+    };
+    match leaf {
+        Leaf::Tag(tag) => metadata("tags", Some(PathStep::Element), tag),
+        Leaf::User(user) => metadata("userId", None, user),
+        Leaf::Term(term) => match &term.value {
+            TermValue::Is(value) => Some((term.part, Contained::of(&term.path, value)?)),
+            TermValue::Exists | TermValue::Object | TermValue::Array => None,
+        },
+        Leaf::EventTypes(_)
+        | Leaf::AggregateTypes(_)
+        | Leaf::AggregateIds(_)
+        | Leaf::Streams(_)
+        | Leaf::Ids(_)
+        | Leaf::Correlation(_)
+        | Leaf::Causation(_)
+        | Leaf::Timestamp(_)
+        | Leaf::Recorded(_)
+        | Leaf::Sequence(_)
+        | Leaf::Word(_) => None,
     }
 }
 
@@ -362,5 +466,51 @@ fn join(sets: Vec<Set>, with: &str, neutral: &Set, decisive: &Set) -> Set {
         [] => neutral.clone(),
         [only] => Set::Sql(only.clone()),
         _ => Set::Sql(format!("({})", parts.join(with))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use factum_query::{Filter, JsonQuery, narrowing};
+
+    use super::*;
+
+    /// Returns what documents must contain, in the order in which it is asked for.
+    fn check(filter: &Filter, expected: &[&str]) {
+        let condition = condition(&narrowing(filter), "factum", 2);
+        assert_eq!(condition.sql.matches("@>").count(), expected.len());
+        let shown = format!("{:?}", condition.values);
+        for json in expected {
+            let json = format!("{json:?}");
+            assert!(shown.contains(&json), "{json} in {shown}");
+        }
+    }
+
+    #[test]
+    fn what_one_document_contains_is_asked_for_at_once() {
+        let equals = |path: &str, value: &str| JsonQuery::equals(path, value).unwrap();
+        let payload = JsonQuery::And(vec![
+            equals("$.country", "DE"),
+            equals("$.applicant.sector", "x"),
+            equals("$.applicant.city", "y"),
+            equals("$.country", "FR"),
+        ]);
+        let filter = Filter {
+            payload: Some(payload),
+            ..Filter::default()
+        };
+        check(
+            &filter,
+            &[
+                r#"{"country":"DE","applicant":{"sector":"x","city":"y"}}"#,
+                r#"{"country":"FR"}"#,
+            ],
+        );
+        let filter = Filter {
+            user_id: Some("ann".to_owned()),
+            tags: vec!["t".to_owned()],
+            ..Filter::default()
+        };
+        check(&filter, &[r#"{"userId":"ann","tags":["t"]}"#]);
     }
 }
