@@ -40,7 +40,9 @@ struct Nodes {
 
 impl Nodes {
     fn start(root: &Path, n_nodes: usize, more: &[&str]) -> Self {
-        let directories: Vec<_> = (0..n_nodes).map(|n| root.join(format!("node-{n}"))).collect();
+        let directories: Vec<_> = (0..n_nodes)
+            .map(|n| root.join(format!("node-{n}")))
+            .collect();
         let arguments = ["--insecure-no-auth", "--subscriptions-lease-ms", "2000"];
         let arguments = arguments.iter().chain(more).map(|&word| word.to_owned());
         let nodes = Self {
@@ -57,7 +59,8 @@ impl Nodes {
     fn begin(&self, node: usize) {
         let mut arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         arguments.extend(["--log-level", "error"]);
-        let server = Server::start_with(&self.directories[node], &arguments);
+        let log = std::process::Stdio::inherit();
+        let server = Server::start_logging(&self.directories[node], &arguments, log);
         *self.servers[node].lock().unwrap() = Some(server);
     }
 
@@ -81,13 +84,18 @@ impl Nodes {
             body.len()
         );
         let mut stream = TcpStream::connect(address).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .ok()?;
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
-        let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        let body = if head
+            .to_ascii_lowercase()
+            .contains("transfer-encoding: chunked")
+        {
             chunked(body)
         } else {
             body.to_owned()
@@ -189,7 +197,11 @@ impl Witness<'_> {
     fn settle(&self, random: &mut Random, member: usize, got: &[(u64, u64, &Value)]) {
         let mut seen = self.seen();
         for (stream, number, _) in got {
-            if seen.held.get(stream).is_some_and(|(holder, _)| *holder == member) {
+            if seen
+                .held
+                .get(stream)
+                .is_some_and(|(holder, _)| *holder == member)
+            {
                 seen.held.remove(stream);
             }
             let sent_to = seen.sent_to.entry(*stream).or_default();
@@ -199,13 +211,14 @@ impl Witness<'_> {
         let tokens: Vec<&Value> = got.iter().map(|(_, _, token)| *token).collect();
         let node = random.index(self.nodes.servers.len());
         let path = "/v1/subscriptions/crm/ack";
-        let answer = self.nodes.ask(node, "POST", path, &json!({ "tokens": tokens }));
+        let answer = self
+            .nodes
+            .ask(node, "POST", path, &json!({ "tokens": tokens }));
         let Some((200, answer)) = answer else {
             return;
         };
         let mut seen = self.seen();
-        for ((stream, number, _), result) in got.iter().zip(answer["results"].as_array().unwrap())
-        {
+        for ((stream, number, _), result) in got.iter().zip(answer["results"].as_array().unwrap()) {
             if result["result"] == "done" {
                 let done = seen.n_done.entry(*stream).or_default();
                 *done = (*done).max(*number);
@@ -220,7 +233,10 @@ fn place(handout: &Value) -> (u64, u64, &Value) {
     (number("stream"), number("number"), &handout["token"])
 }
 
-#[expect(clippy::disallowed_methods, reason = "consumers work at their own pace")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "consumers work at their own pace"
+)]
 fn pause(millis: u64) {
     std::thread::sleep(Duration::from_millis(millis));
 }
@@ -254,7 +270,9 @@ fn until_answered(nodes: &Nodes, random: &mut Random, body: &Value) {
     until("events are appended", || {
         let node = random.index(nodes.servers.len());
         let answer = nodes.ask(node, "POST", "/v1/events", body);
-        answer.filter(|(status, _)| matches!(status, 200 | 201)).map(drop)
+        answer
+            .filter(|(status, _)| matches!(status, 200 | 201))
+            .map(drop)
     });
 }
 
@@ -292,7 +310,9 @@ fn share(nodes: &Nodes, crashes_every: Duration) {
         let numbers = appender.join().unwrap();
         until("every event is done", || {
             let all_are_done = |seen: &Seen| numbers == seen.sent_to;
-            let broken = consumers.iter().any(std::thread::ScopedJoinHandle::is_finished);
+            let broken = consumers
+                .iter()
+                .any(std::thread::ScopedJoinHandle::is_finished);
             assert!(!broken, "a consumer has found something wrong");
             all_are_done(&witness.seen()).then_some(())
         });
@@ -310,7 +330,10 @@ fn share(nodes: &Nodes, crashes_every: Duration) {
     let n_events: u64 = numbers.values().sum();
     eprintln!(
         "{n_events} events in {} streams, {} handed out, {} repeats, {} members died, {n_crashes} nodes were killed",
-        numbers.len(), seen.n_handed_out, seen.n_repeats, seen.n_deaths,
+        numbers.len(),
+        seen.n_handed_out,
+        seen.n_repeats,
+        seen.n_deaths,
     );
     assert!(seen.n_deaths > 3 && n_crashes > 0);
     // What is repeated was with a member that died, or its ack was lost with a node.
