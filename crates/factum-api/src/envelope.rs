@@ -222,7 +222,7 @@ pub(crate) fn utf8(body: &Bytes) -> Result<ByteString, InputError> {
     }
 }
 
-fn read_event(
+pub(crate) fn read_event(
     body: &ByteString,
     text: &str,
     path: &Path<'_>,

@@ -26,6 +26,8 @@ mod query_schema;
 mod render;
 mod rule_body;
 mod rule_schema;
+mod schedule_body;
+mod schedule_schema;
 mod schema;
 mod subscription_body;
 mod subscription_schema;
@@ -52,6 +54,8 @@ pub use crate::rule_body::{
     RuleTestInput, parse_dead_letter_act, parse_plain_query, parse_rule_test,
 };
 pub use crate::rule_schema::*;
+pub use crate::schedule_body::{ScheduleInput, WhenInput, parse_schedule};
+pub use crate::schedule_schema::*;
 pub use crate::schema::*;
 pub use crate::subscription_body::{
     FetchInput, NackInput, SettingsInput, StartInput, SubscriptionInput, TOKENS_MAX, parse_ack,

@@ -38,6 +38,7 @@ mod engine;
 mod error;
 mod live;
 mod rules;
+mod schedule;
 mod subscriptions;
 
 pub use crate::access::{
@@ -62,6 +63,10 @@ pub use crate::live::{HeadSignal, LiveRead, LiveReader, LiveStart, LiveStep};
 pub use crate::rules::{
     DryRun, InvalidRule, Jitter, RateLimit, RetryPolicy, RetryStrategy, Rule, RuleError, RuleId,
     RuleLimits, RuleOutcome, RuleStart, RuleTarget, Rules, TestedEvent,
+};
+pub use crate::schedule::{
+    Calendar, Firing, InvalidScheduleId, Missed, NewScheduled, Schedule, ScheduleError, ScheduleId,
+    ScheduleMeters, ScheduleOptions, SchedulePage, ScheduleScan, Scheduled, When,
 };
 pub use crate::subscriptions::{
     Backoff, Counter, Definition, Feed, FeedCounters, FeedId, FeedSettings, FeedSpec, FeedStatus,

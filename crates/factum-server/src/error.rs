@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use factum_api::{InputError, Problem};
-use factum_engine::{EngineError, KeyError, SubscriptionError};
+use factum_engine::{EngineError, KeyError, ScheduleError, SubscriptionError};
 use factum_model::{EventId, ExpectedVersion, LimitExceeded, Position, SequenceNumber};
 use factum_store::{AppendError, CursorError, MaintenanceError, ReadError, StateError};
 
@@ -292,6 +292,33 @@ impl From<SubscriptionError> for ApiError {
             | SubscriptionError::Changed { .. }
             | SubscriptionError::NoBookkeeping
             | SubscriptionError::Stopping => Self::new(code, error.to_string()),
+        }
+    }
+}
+
+impl From<ScheduleError> for ApiError {
+    fn from(error: ScheduleError) -> Self {
+        let code = error.code();
+        let at = |pointer: &str, error: &ScheduleError| {
+            let mut failure = Self::new(code, error.to_string());
+            failure.problem.pointer = Some(pointer.to_owned());
+            failure
+        };
+        match error {
+            ScheduleError::State(error) => error.into(),
+            ScheduleError::Engine(error) => error.into(),
+            ScheduleError::Pattern { .. } | ScheduleError::Never => at("/cron", &error),
+            ScheduleError::Zone { .. } => at("/timeZone", &error),
+            ScheduleError::Assigned => at("/event", &error),
+            ScheduleError::Metadata { .. } => at("/event/metadata", &error),
+            ScheduleError::Id(_) => at("/id", &error),
+            ScheduleError::Record { .. } | ScheduleError::Internal(_) => {
+                Self::hidden(code, "the schedule cannot be used", error)
+            }
+            ScheduleError::NoBookkeeping
+            | ScheduleError::NotFound { .. }
+            | ScheduleError::Exists { .. }
+            | ScheduleError::TooMany { .. } => Self::new(code, error.to_string()),
         }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod metrics;
 mod pages;
 mod receipts;
 pub(crate) mod rules;
+pub(crate) mod schedule;
 pub(crate) mod sessions;
 mod subscription_metrics;
 pub(crate) mod subscriptions;

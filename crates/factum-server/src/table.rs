@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use crate::door::{Door, pass};
 use crate::handlers::{
     admin, aggregates, append, bulk, causes, consumers, dead_letters, deliveries, docs, health,
-    keys, live, log, mcp, metrics, rules, subscriptions, unmatched,
+    keys, live, log, mcp, metrics, rules, schedule, subscriptions, unmatched,
 };
 use crate::metrics::RouteMetrics;
 use crate::openapi;
@@ -216,6 +216,23 @@ const DELIVERY_CODES: &[ErrorCode] = &[
     ErrorCode::Corrupt,
 ];
 
+const SCHEDULE_CODES: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::InvalidEvent,
+    ErrorCode::ReservedName,
+    ErrorCode::UnknownEventType,
+    ErrorCode::LimitExceeded,
+    ErrorCode::NotFound,
+    ErrorCode::AlreadyExists,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::OutcomeUnknown,
+    ErrorCode::Overloaded,
+    ErrorCode::StorageFull,
+    ErrorCode::StoreFailed,
+    ErrorCode::Unavailable,
+    ErrorCode::ShuttingDown,
+];
+
 const SUBSCRIPTION_CODES: &[ErrorCode] = &[
     ErrorCode::InvalidRequest,
     ErrorCode::InvalidFilter,
@@ -261,6 +278,7 @@ pub(crate) fn rows() -> Vec<Endpoint> {
     use Scope::{Admin, Append, Read};
     let mut rows = rows_of_rules();
     rows.extend(rows_of_subscriptions());
+    rows.extend(rows_of_schedule());
     rows.extend(sessions::rows());
     rows.extend([
         (
@@ -322,6 +340,18 @@ pub(crate) fn rows() -> Vec<Endpoint> {
         (PUBLIC, routes!(docs::error_page)),
     ]);
     rows
+}
+
+/// Returns the endpoints of the schedule. Whoever may append now may append later.
+fn rows_of_schedule() -> Vec<Endpoint> {
+    let write = || with(Scope::Append, SCHEDULE_CODES);
+    let read = || with(Scope::Read, SCHEDULE_CODES);
+    vec![
+        (write(), routes!(schedule::add)),
+        (compressed(read()), routes!(schedule::list)),
+        (read(), routes!(schedule::show)),
+        (write(), routes!(schedule::cancel)),
+    ]
 }
 
 /// Returns the endpoints of durable subscriptions. Administrators make them; whoever may read may

@@ -8,4 +8,5 @@
 
 mod reads;
 mod rules;
+mod schedule;
 mod subscriptions;
