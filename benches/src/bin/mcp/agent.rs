@@ -59,7 +59,10 @@ pub(crate) fn event(number: usize) -> (&'static str, String) {
         ),
         0 => (
             "instance_heartbeat",
-            format!(r#"{{"context_percent":{},"current_epic":"epic-7"}}"#, number % 70),
+            format!(
+                r#"{{"context_percent":{},"current_epic":"epic-7"}}"#,
+                number % 70
+            ),
         ),
         1 => (
             "test_passed",
@@ -107,7 +110,11 @@ impl Server {
         let began = Instant::now();
         server.fill()?;
         let n_events = size.n_instances * size.events_each;
-        println!("{n_events} events of {} instances in {:?}\n", size.n_instances, began.elapsed());
+        println!(
+            "{n_events} events of {} instances in {:?}\n",
+            size.n_instances,
+            began.elapsed()
+        );
         Ok(server)
     }
 
@@ -145,29 +152,42 @@ impl Server {
         match call {
             "mcp_meta_emit_event" => {
                 let (event_type, data) = event(1 + number);
-                format!(r#"{{"instance_id":"{id}","event_type":"{event_type}","event_data":{data}}}"#)
+                format!(
+                    r#"{{"instance_id":"{id}","event_type":"{event_type}","event_data":{data}}}"#
+                )
             }
             "mcp_meta_heartbeat" => {
-                format!(r#"{{"instance_id":"{id}","context_percent":{},"current_epic":"epic-7"}}"#, number % 70)
+                format!(
+                    r#"{{"instance_id":"{id}","context_percent":{},"current_epic":"epic-7"}}"#,
+                    number % 70
+                )
             }
             "mcp_meta_log_command" => format!(
                 r#"{{"instance_id":"{id}","action":"Bash","details":{{"description":"cargo test {number}","result":{{"success":true}}}}}}"#
             ),
             "mcp_meta_query_events" => {
-                format!(r#"{{"instance_id":"{id}","filters":{{"event_type":["test_passed","commit_created"]}},"limit":100}}"#)
+                format!(
+                    r#"{{"instance_id":"{id}","filters":{{"event_type":["test_passed","commit_created"]}},"limit":100}}"#
+                )
             }
             "mcp_meta_get_latest_events" => format!(r#"{{"instance_id":"{id}","limit":10}}"#),
-            "mcp_meta_replay_events" => format!(r#"{{"instance_id":"{id}","to_sequence_num":100}}"#),
+            "mcp_meta_replay_events" => {
+                format!(r#"{{"instance_id":"{id}","to_sequence_num":100}}"#)
+            }
             "mcp_meta_list_instances" => r#"{"project":"load","limit":100}"#.to_owned(),
             "mcp_meta_create_checkpoint" => {
-                format!(r#"{{"instance_id":"{id}","checkpoint_type":"manual","note":"checkpoint {number}"}}"#)
+                format!(
+                    r#"{{"instance_id":"{id}","checkpoint_type":"manual","note":"checkpoint {number}"}}"#
+                )
             }
             "mcp_meta_resume_instance" => format!(r#"{{"instance_id_hint":"{id}","force":true}}"#),
             "factum_append" => format!(
                 r#"{{"events":[{{"type":"bench.ran","aggregateType":"bench","aggregateId":"b-{client}","payload":{{"n":{number}}}}}]}}"#
             ),
             "factum_query" => {
-                format!(r#"{{"filter":{{"aggregateIds":["{id}"],"eventTypes":["test_passed"]}},"limit":100}}"#)
+                format!(
+                    r#"{{"filter":{{"aggregateIds":["{id}"],"eventTypes":["test_passed"]}},"limit":100}}"#
+                )
             }
             "factum_count" => r#"{"filter":{"eventTypes":["commit_created"]}}"#.to_owned(),
             "factum_read" => format!(r#"{{"aggregateId":"{id}","newestFirst":true,"limit":100}}"#),

@@ -54,12 +54,22 @@ fn main() -> Outcome<()> {
             let over_stdio = (0..n_clients)
                 .map(|client| server.stdio(call, client))
                 .collect::<Outcome<Vec<_>>>()?;
-            report(call, n_clients, "stdio", measure(over_stdio, size.time, run)?);
+            report(
+                call,
+                n_clients,
+                "stdio",
+                measure(over_stdio, size.time, run)?,
+            );
             if plain::KNOWS.contains(call) {
                 let acts = (0..n_clients)
                     .map(|client| table.act(call, client))
                     .collect::<Outcome<Vec<_>>>()?;
-                report(call, n_clients, "plain table", measure(acts, size.time, run)?);
+                report(
+                    call,
+                    n_clients,
+                    "plain table",
+                    measure(acts, size.time, run)?,
+                );
             }
         }
     }

@@ -30,7 +30,7 @@ CREATE INDEX ON event_store (instance_id, created_at DESC);
 CREATE INDEX ON event_store (timestamp DESC);";
 
 const EMIT: &str = "INSERT INTO event_store (instance_id, event_type, sequence_num, event_data)
-  SELECT $1, $2, coalesce(max(sequence_num), 0) + 1, $3::text::jsonb FROM event_store WHERE instance_id = $1
+  SELECT $1::varchar, $2::varchar, coalesce(max(sequence_num), 0) + 1, $3::text::jsonb FROM event_store WHERE instance_id = $1::varchar
   RETURNING event_id::text, sequence_num, timestamp::text";
 
 /// The table, full.
@@ -55,7 +55,7 @@ impl Table {
             let data: Vec<&str> = events.iter().map(|(_, data)| data.as_str()).collect();
             client.execute(
                 "INSERT INTO event_store (instance_id, event_type, sequence_num, event_data)
-                 SELECT $1, type, number, data::jsonb FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS e (type, data, number)",
+                 SELECT $1::varchar, type, number, data::jsonb FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS e (type, data, number)",
                 &[&id, &types, &data],
             )?;
         }

@@ -40,7 +40,9 @@ fn names(list: &Value) -> Vec<String> {
 #[tokio::test]
 async fn the_list_of_tools_is_as_it_was() {
     let server = Harness::start();
-    let list = server.request("tools/list", &json!({})).await;
+    let admin = server.caller(&[Scope::Admin], Access::All);
+    let message = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    let (list, _) = server.send(message, &admin).await;
     insta::assert_snapshot!(
         "tools",
         serde_json::to_string_pretty(&list["result"]).unwrap()

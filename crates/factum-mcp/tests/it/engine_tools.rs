@@ -139,9 +139,10 @@ async fn a_tail_waits_and_misses_nothing() {
     let begin = server.call("factum_tail", &json!({})).await;
     assert_eq!(begin["events"], json!([]));
     let mut ask = json!({"cursor": begin["cursor"], "waitSeconds": 20, "q": "type:order.placed"});
+    let payload = json!({});
     let (tail, ()) = tokio::join!(
         server.call("factum_tail", &ask),
-        append(&server, 1, &json!({}))
+        append(&server, 1, &payload)
     );
     assert_eq!(tail["events"].as_array().unwrap().len(), 1);
     append(&server, 2, &json!({})).await;
@@ -230,7 +231,7 @@ async fn refusals_say_which_field_breaks_which_rule() {
     check(
         "factum_query",
         json!({"filter": {"typ": 1}}),
-        "invalid_request",
+        "invalid_filter",
         "typ",
     )
     .await;

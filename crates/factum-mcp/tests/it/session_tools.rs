@@ -174,7 +174,7 @@ async fn refusals_have_the_names_of_the_contract() {
         emit,
         json!({"instance_id": id, "event_type": "epic_started", "event_data": {"epic_id": "e"}}),
         "InvalidEvent",
-        json!("event_data.feature_name"),
+        json!("feature_name"),
     )
     .await;
     check(
