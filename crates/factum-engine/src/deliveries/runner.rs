@@ -178,9 +178,10 @@ impl Deliveries {
         let mut changes = self.shared.rules.watch();
         let mut tasks = JoinSet::new();
         let mut leftovers = Vec::new();
+        let mut complained = BTreeMap::new();
         while !stop.is_cancelled() {
             changes.mark_unchanged();
-            self.reconcile(&mut tasks);
+            self.reconcile(&mut tasks, &mut complained);
             self.clean(&mut leftovers).await;
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -200,7 +201,11 @@ impl Deliveries {
     }
 
     /// Stops what is not wanted as it is, and starts what is wanted and not there.
-    fn reconcile(&self, tasks: &mut JoinSet<TargetKey>) {
+    fn reconcile(
+        &self,
+        tasks: &mut JoinSet<TargetKey>,
+        complained: &mut BTreeMap<TargetKey, SequenceNumber>,
+    ) {
         let mut wanted = BTreeMap::new();
         for rule in self.shared.rules.list() {
             for target in rule
@@ -224,9 +229,13 @@ impl Deliveries {
             if self.read().contains_key(&key) {
                 continue;
             }
+            let revision = rule.revision;
             if let Err(error) = self.start(key.clone(), (rule, target), tasks) {
-                let (rule, target) = &key;
-                tracing::error!(rule, target, %error, "a target cannot be sent to");
+                // It is tried again and again, and told of once.
+                if complained.insert(key.clone(), revision) != Some(revision) {
+                    let (rule, target) = &key;
+                    tracing::error!(rule, target, %error, "a target cannot be sent to");
+                }
             }
         }
     }

@@ -41,10 +41,7 @@ fn targets(config: &Config, engine: &Engine) -> anyhow::Result<BuiltInTargets> {
         .iter()
         .map(|text| text.parse())
         .collect();
-    let guard = Guard::new(
-        allowed.context("deliver.allow")?,
-        Arc::new(SystemResolver),
-    );
+    let guard = Guard::new(allowed.context("deliver.allow")?, Arc::new(SystemResolver));
     let limits = DeliverLimits {
         timeout_max: config.deliver_attempt_ms_max.0,
         excerpt_bytes_max: config.deliver_excerpt_bytes_max.in_memory(),

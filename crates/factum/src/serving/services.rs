@@ -5,13 +5,16 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use anyhow::Context as _;
 use bytes::Bytes;
 use factum_api::{filter_json, parse_filter};
-use factum_engine::{Engine, FilterForm, SubscriptionOptions, Subscriptions};
+use factum_engine::{
+    Engine, FilterForm, Schedule, ScheduleOptions, SubscriptionOptions, Subscriptions,
+};
 use factum_query::FilterLimits;
 use factum_server::Services;
 use factum_store::OwnerName;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::serving::rules;
 
 /// Filters of subscriptions stand in the log as clients write them. They were checked against the
 /// limits of their time; those of this one are checked when they are used.
@@ -31,22 +34,40 @@ const FORM: FilterForm = FilterForm {
 /// Opens what is served beside the log.
 pub(crate) async fn open(config: &Config, engine: &Engine) -> anyhow::Result<Services> {
     let options = subscriptions(config, engine)?;
-    let subscriptions = Subscriptions::open(engine.clone(), options, FORM)
+    let subscriptions = Subscriptions::open(engine.clone(), options.clone(), FORM)
         .await
         .context("opening the subscriptions")?;
+    let planned = ScheduleOptions::of(options.node.clone());
+    let schedule = Schedule::new(engine.clone(), planned).context("opening the schedule")?;
+    let deliveries = rules::open(config, engine, options).await?;
     Ok(Services {
         subscriptions: Some(subscriptions),
-        ..Services::default()
+        deliveries: Some(deliveries),
+        schedule: Some(schedule),
     })
 }
 
 /// Runs what has to run for it, until it is stopped.
 pub(crate) async fn run(services: &Services, stop: &CancellationToken) -> anyhow::Result<()> {
-    if let Some(subscriptions) = &services.subscriptions {
+    let subscribed = async {
+        let Some(subscriptions) = &services.subscriptions else {
+            return Ok(());
+        };
         let ran = subscriptions.run(stop).await;
-        ran.context("following the subscriptions failed")?;
-    }
-    Ok(())
+        ran.context("following the subscriptions failed")
+    };
+    let delivered = async {
+        if let Some(deliveries) = &services.deliveries {
+            deliveries.run(stop).await;
+        }
+    };
+    let planned = async {
+        if let Some(schedule) = &services.schedule {
+            schedule.run(stop).await;
+        }
+    };
+    let (subscribed, (), ()) = tokio::join!(subscribed, delivered, planned);
+    subscribed
 }
 
 /// Returns what subscriptions of this node are run with.

@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed step of a test is its failure")]
 
 mod command_line;
+mod groups;
 mod harness;
 mod migrate;
 mod postgres;
 mod real_data;
+mod rules;
 mod serve;
 mod sessions;

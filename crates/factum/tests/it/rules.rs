@@ -176,7 +176,7 @@ fn webhook(url: &str, timeout_ms: u64) -> Value {
 }
 
 fn start(data: &Path) -> Server {
-    let arguments = ["--insecure-no-auth", "--deliver-allow", "127.0.0.1"];
+    let arguments = ["--deliver-allow", "127.0.0.1"];
     Server::start_with(data, &arguments)
 }
 
@@ -204,7 +204,9 @@ fn what_a_rule_is_for_goes_to_a_webhook_once_each() {
     let dir = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(|_| Mood::Takes);
     let server = start(dir.path());
-    let Some(file) = data_files().into_iter().find(|file| file.argument().contains("permits"))
+    let Some(file) = data_files()
+        .into_iter()
+        .find(|file| file.argument().contains("permits"))
     else {
         // The sample has none of these; the other tests have events of their own.
         return;
@@ -266,7 +268,7 @@ fn what_a_rule_is_for_goes_to_a_webhook_once_each() {
 fn append(server: &Server, events: &[Value]) {
     let body = json!({ "events": events }).to_string();
     let request = format!(
-        "POST /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {{key}}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let answer = server.raw(&request);
@@ -292,7 +294,8 @@ fn a_server_that_is_killed_again_and_again_delivers_everything_in_order() {
     });
     let mut random = Random::seeded(8);
     let mut server = start(dir.path());
-    let retry = json!({"strategy": "fixed", "baseDelayMs": 30, "maxAttempts": 1000, "jitter": "none"});
+    let retry =
+        json!({"strategy": "fixed", "baseDelayMs": 30, "maxAttempts": 1000, "jitter": "none"});
     let rule = json!({
         "id": "r",
         "name": "r",
@@ -368,15 +371,35 @@ fn dead_letters_are_seen_tried_again_and_given_up() {
     let failed = server.json(&["dead-letters", "fail", id, "--reason", "nobody wants it"]);
     assert_eq!(failed["changed"], 1);
     receiver.becomes(|_| Mood::Takes);
-    let dry = server.json(&["dead-letters", "retry", "--group", group, "--status", "pending_retry", "--dry-run"]);
+    let dry = server.json(&[
+        "dead-letters",
+        "retry",
+        "--group",
+        group,
+        "--status",
+        "pending_retry",
+        "--dry-run",
+    ]);
     assert_eq!((&dry["changed"], &dry["dryRun"]), (&json!(4), &json!(true)));
-    server.run(&["dead-letters", "retry", "--group", group, "--status", "pending_retry", "--per-second", "50"]);
+    server.run(&[
+        "dead-letters",
+        "retry",
+        "--group",
+        group,
+        "--status",
+        "pending_retry",
+        "--per-second",
+        "50",
+    ]);
     until("they are resolved", || {
         let list = server.json(&["dead-letters", "list", "--status", "resolved"]);
         (list["items"].as_array().unwrap().len() == 4).then_some(())
     });
-    assert_eq!(server.json(&["dead-letters", "purge", "--all"])["changed"], 5);
-    let page = server.raw("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_eq!(
+        server.json(&["dead-letters", "purge", "--all"])["changed"],
+        5
+    );
+    let page = server.raw("GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n");
     for line in [
         "factum_delivery_attempts_total{outcome=\"rejected\"} 10",
         "factum_delivery_dead_total 5",
@@ -431,7 +454,7 @@ fn a_dead_and_a_slow_endpoint_hold_up_no_other() {
             (receiver.taken(&path).len() >= n_events).then_some(())
         });
     }
-    let page = server.raw("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let page = server.raw("GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n");
     let latency = page
         .lines()
         .filter(|line| line.starts_with("factum_delivery_latency_seconds"));
