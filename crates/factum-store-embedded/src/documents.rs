@@ -280,7 +280,7 @@ impl Growing {
     /// Returns the newest events as a run; they stay where they are until [`Growing::replace`].
     pub(crate) fn run(&self, identity: &IndexIdentity) -> Result<(SealedIndex, usize), IndexError> {
         // Without the room that the buffer has to spare.
-        let bytes = encode_terms(identity, self.open.sorted())?.into_boxed_slice();
+        let bytes = encode_terms(identity, &self.open.sorted())?.into_boxed_slice();
         let length = bytes.len();
         let file = Arc::new(InMemory(bytes.into()));
         Ok((SealedIndex::open(file, identity)?, length))
@@ -290,7 +290,8 @@ impl Growing {
     pub(crate) fn replace(&mut self, (run, length): (SealedIndex, usize)) {
         self.runs.push((self.end, Arc::new(run)));
         self.run_bytes += length;
-        self.open = TermMap::default();
+        // Half the bound, so that a table that is empty is not taken for a large one.
+        self.open.clear(OPEN_BYTES_MAX / 2);
         self.n_open = 0;
     }
 

@@ -18,7 +18,7 @@ pub(crate) use self::block_filter::BlockFilter;
 pub(crate) use self::bounds::Bounds;
 pub(crate) use self::plan::{Question, bounds};
 pub(crate) use self::sealed::{IndexError, SealedIndex};
-pub(crate) use self::tail::{LOST, TailEntry, TailIndex, TermMap};
+pub(crate) use self::tail::{LOST, SortedTerms, TailEntry, TailIndex, TermMap};
 
 use crate::index::times::Times;
 use crate::term::Term;

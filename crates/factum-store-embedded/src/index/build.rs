@@ -11,8 +11,8 @@ use xorf::{BinaryFuse8, DmaSerializable as _};
 use crate::bytes_io::{crc, put};
 use crate::disk::{Disk, DiskFile};
 use crate::documents::Dictionary;
-use crate::index::TailIndex;
 use crate::index::sections::{FileSink, Sections, Sink};
+use crate::index::{SortedTerms, TailIndex};
 
 pub(crate) const HEADER_BYTES: usize = 64;
 const HEADER_MAGIC: &[u8; 8] = b"FCTMIDX1";
@@ -138,13 +138,12 @@ fn create<E: From<io::Error>>(
 }
 
 /// Returns the bytes of an index that has only terms, which come in ascending order.
-pub(crate) fn encode_terms<'a>(
+pub(crate) fn encode_terms(
     identity: &IndexIdentity,
-    terms: impl IntoIterator<Item = (u64, &'a [u32]), IntoIter: ExactSizeIterator>,
+    terms: &SortedTerms<'_>,
 ) -> io::Result<Vec<u8>> {
-    let terms = terms.into_iter();
     let mut table = TermTable::new(identity, terms.len(), Vec::new())?;
-    for (term, ordinals) in terms {
+    for (term, ordinals) in terms.iter() {
         table.push(term, ordinals)?;
     }
     table.finish(&Parts::of(&Dictionary::default()))
@@ -157,15 +156,18 @@ pub(crate) fn encode(identity: &IndexIdentity, tail: &TailIndex) -> io::Result<V
 
 fn encode_into<S: Sink>(sink: S, identity: &IndexIdentity, tail: &TailIndex) -> io::Result<S> {
     let terms = tail.sorted_terms();
+    // First, so that what it takes to make it and the keys of the table are not in memory at once.
+    let filter = filter(&terms)?;
     let mut table = TermTable::new(identity, terms.len(), sink)?;
-    for (term, ordinals) in &terms {
-        table.push(*term, ordinals)?;
+    for (term, ordinals) in terms.iter() {
+        table.push(term, ordinals)?;
     }
+    drop(terms);
     table.finish(&Parts {
         offsets: integers(tail.offsets().iter().map(|offset| offset.to_le_bytes())),
         names: names(tail),
         times: tail.times().encode(),
-        filter: filter(&terms)?,
+        filter,
     })
 }
 
@@ -352,8 +354,8 @@ fn put_names<'a>(bytes: &mut Vec<u8>, names: impl ExactSizeIterator<Item = &'a s
     }
 }
 
-fn filter(terms: &[(u64, &[u32])]) -> io::Result<Vec<u8>> {
-    let keys: Vec<_> = terms.iter().map(|(term, _)| *term).collect();
+fn filter(terms: &SortedTerms<'_>) -> io::Result<Vec<u8>> {
+    let keys: Vec<_> = terms.iter().map(|(term, _)| term).collect();
     let filter = BinaryFuse8::try_from(&keys).map_err(io::Error::other)?;
     let mut descriptor = [0; BinaryFuse8::DESCRIPTOR_LEN];
     filter.dma_copy_descriptor_to(&mut descriptor);

@@ -132,14 +132,40 @@ impl TermMap {
     }
 
     /// Returns all terms with their ordinals, by term.
-    pub(crate) fn sorted(&self) -> Vec<(Term, &[u32])> {
-        let mut terms: Vec<_> = self
-            .slots
-            .iter()
-            .map(|(halves, value)| (halves.term(), self.ordinals(value)))
-            .collect();
-        terms.sort_unstable_by_key(|(term, _)| *term);
-        terms
+    pub(crate) fn sorted(&self) -> SortedTerms<'_> {
+        let slots = self.slots.iter();
+        let mut slots: Vec<_> = slots.map(|(halves, value)| (*halves, *value)).collect();
+        slots.sort_unstable_by_key(|(halves, _)| halves.term());
+        SortedTerms { map: self, slots }
+    }
+
+    /// Forgets everything, and keeps the table for what comes, unless it takes more than so much.
+    pub(crate) fn clear(&mut self, table_bytes_max: usize) {
+        if self.slots.allocation_size() > table_bytes_max {
+            *self = Self::default();
+            return;
+        }
+        self.slots.clear();
+        self.lists.clear();
+        self.n_listed = 0;
+    }
+}
+
+/// The terms of a table, ascending.
+pub(crate) struct SortedTerms<'a> {
+    map: &'a TermMap,
+    /// As in the table, which is half of what the terms and their lists would take.
+    slots: Vec<(Halves, u32)>,
+}
+
+impl SortedTerms<'_> {
+    pub(crate) const fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (Term, &[u32])> {
+        let slots = self.slots.iter();
+        slots.map(|(halves, value)| (halves.term(), self.map.ordinals(value)))
     }
 }
 
@@ -264,7 +290,7 @@ impl TailIndex {
     }
 
     /// Returns all terms with their ordinals, by term.
-    pub(crate) fn sorted_terms(&self) -> Vec<(Term, &[u32])> {
+    pub(crate) fn sorted_terms(&self) -> SortedTerms<'_> {
         self.terms.sorted()
     }
 }
