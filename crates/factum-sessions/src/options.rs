@@ -51,8 +51,8 @@ impl Default for SessionOptions {
             cleanup_checkpoints_max: 10_000,
             tree_events_max: 1000,
             replay_time_max: Duration::from_secs(10),
-            attempts_max: 32,
-            redactor: Arc::new(Redactor::shipped()),
+            attempts_max: 128,
+            redactor: Redactor::shipped(),
         }
     }
 }

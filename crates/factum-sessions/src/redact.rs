@@ -10,6 +10,7 @@ mod rules;
 mod tests;
 
 use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
 
 use factum_model::{JsonFault, JsonLimits, JsonObject};
 use regex::{Regex, RegexSet};
@@ -52,12 +53,17 @@ pub struct Redacted {
 }
 
 impl Redactor {
-    /// Returns the redactor with the rules that are built into the program.
+    /// Returns the redactor with the rules that are built into the program. They are compiled
+    /// once.
     #[must_use]
-    pub fn shipped() -> Self {
-        // A test rules out that they cannot be read. If they could not, everything would be taken
-        // for a secret.
-        Self::from_toml(include_str!("redact/shipped.toml")).unwrap_or_else(|_| Self::everything())
+    pub fn shipped() -> Arc<Self> {
+        static SHIPPED: LazyLock<Arc<Redactor>> = LazyLock::new(|| {
+            // A test rules out that they cannot be read. If they could not, everything would be
+            // taken for a secret.
+            let rules = Redactor::from_toml(include_str!("redact/shipped.toml"));
+            Arc::new(rules.unwrap_or_else(|_| Redactor::everything()))
+        });
+        Arc::clone(&SHIPPED)
     }
 
     /// Reads the rules of an operator, which take the place of those that are built in.

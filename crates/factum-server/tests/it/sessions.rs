@@ -105,7 +105,20 @@ async fn a_session_from_its_registration_to_its_end() {
     let beat = chain["chain"][1]["event_id"].as_str().unwrap();
     let tree = get(&server, &format!("/v1/sessions/events/{beat}/tree")).await;
     assert_eq!(tree["tree"][1]["depth"], 1);
+}
 
+#[tokio::test]
+async fn an_instance_is_taken_over_and_closed() {
+    let server = Harness::start().await;
+    let id = register(&server, "shop").await;
+    let close = format!("/v1/sessions/{id}/close");
+    made(
+        &server,
+        &format!("/v1/sessions/{id}/heartbeat"),
+        &json!({ "context_percent": 85 }),
+        200,
+    )
+    .await;
     let resume = json!({ "instance_id_hint": "shop", "force": true });
     let resumed = made(&server, "/v1/sessions/resume", &resume, 200).await;
     assert_eq!(
@@ -114,7 +127,7 @@ async fn a_session_from_its_registration_to_its_end() {
     );
     let clean = made(&server, "/v1/sessions/checkpoints/cleanup", &json!({}), 200).await;
     assert_eq!(clean["deleted_count"], 0);
-    let closed = made(&server, &at("/close"), &json!({ "reason": "done" }), 200).await;
+    let closed = made(&server, &close, &json!({ "reason": "done" }), 200).await;
     assert_eq!(closed["status"], "closed");
 }
 

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use factum_sessions::{CloseInstance, ResumeAnswer, ResumeInstance, Sessions};
+use factum_sessions::{CloseInstance, ResumeAnswer, ResumeInstance, ResumedInstance, Sessions};
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -110,6 +110,17 @@ async fn register(sessions: &Sessions, first: &Line) -> String {
     sessions.register_instance(input).await.unwrap().instance_id
 }
 
+async fn take_over(sessions: &Sessions, id: &str) -> ResumedInstance {
+    let input = ResumeInstance {
+        instance_id_hint: Some(id.to_owned()),
+        ..ResumeInstance::default()
+    };
+    match sessions.resume_instance(input).await.unwrap() {
+        ResumeAnswer::Resumed(work) => *work,
+        ResumeAnswer::Choose { matches, .. } => panic!("an id is not ambiguous: {matches:?}"),
+    }
+}
+
 /// Draws a number under a bound, another one each time.
 fn draw(bound: usize) -> usize {
     let number = RandomState::new().hash_one(bound);
@@ -151,13 +162,7 @@ async fn recorded_sessions_are_killed_and_taken_over_and_nothing_is_lost() {
         let before = node.replay(&id).await;
         let sessions = node.sessions.clone();
         working.spawn(async move {
-            let input = ResumeInstance {
-                instance_id_hint: Some(id.clone()),
-                ..ResumeInstance::default()
-            };
-            let ResumeAnswer::Resumed(work) = sessions.resume_instance(input).await.unwrap() else {
-                panic!("an id is not ambiguous");
-            };
+            let work = take_over(&sessions, &id).await;
             assert_eq!(work.state, before, "killed after {told} events");
             for line in &lines[told..] {
                 tell(&sessions, &id, line).await;

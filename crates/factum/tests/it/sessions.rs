@@ -214,39 +214,14 @@ fn the_hook_of_a_coding_agent_registers_logs_and_closes() {
     let usage = json!({ "message": { "usage": { "input_tokens": 10_000, "cache_read_input_tokens": 150_000, "output_tokens": 10_000 } } });
     std::fs::write(&transcript, format!("{{}}\n{usage}\nnot json\n")).unwrap();
     let hook = |event: &str, more: Value| {
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../clients/agent-hook/factum_agent_hook.py"
-        );
-        #[expect(clippy::disallowed_methods, reason = "tests run the program")]
-        let mut command = std::process::Command::new("python3");
-        command
-            .arg(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-            .env("FACTUM_URL", run["url"].as_str().unwrap())
-            .env("FACTUM_KEY", key.trim());
-        command
-            .env("FACTUM_HOOK_STATE", dir.path().join("state"))
-            .env("FACTUM_HOOK_DEBUG", "1");
-        command.env("FACTUM_PROJECT", "shop").env("NO_PROXY", "*");
         let mut input = json!({
             "session_id": "s-1", "hook_event_name": event, "cwd": "/srv/shop",
             "transcript_path": transcript,
         });
-        input
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        let mut child = command.spawn().expect("python3 is needed for this test");
-        let mut stdin = child.stdin.take().unwrap();
-        std::io::Write::write_all(&mut stdin, input.to_string().as_bytes()).unwrap();
-        drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        let (out, error) = texts(&output);
-        assert!(output.status.success() && error.is_empty(), "{out}{error}");
+        let input_members = input.as_object_mut().unwrap();
+        input_members.extend(more.as_object().unwrap().clone());
+        let url = run["url"].as_str().unwrap();
+        run_hook(&dir.path().join("state"), (url, key.trim()), &input);
     };
     hook("SessionStart", json!({}));
     let tool = json!({
@@ -278,6 +253,31 @@ fn the_hook_of_a_coding_agent_registers_logs_and_closes() {
     // A hook that nobody answers harms nobody.
     server.kill();
     hook_without_server(&dir.path().join("state"));
+}
+
+fn run_hook(state: &Path, (url, key): (&str, &str), input: &Value) {
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../clients/agent-hook/factum_agent_hook.py"
+    );
+    #[expect(clippy::disallowed_methods, reason = "tests run the program")]
+    let mut command = std::process::Command::new("python3");
+    command
+        .arg(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.env("FACTUM_URL", url).env("FACTUM_KEY", key);
+    command.env("FACTUM_HOOK_STATE", state);
+    command.env("FACTUM_HOOK_DEBUG", "1");
+    command.env("FACTUM_PROJECT", "shop").env("NO_PROXY", "*");
+    let mut child = command.spawn().expect("python3 is needed for this test");
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, input.to_string().as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let (out, error) = texts(&output);
+    assert!(output.status.success() && error.is_empty(), "{out}{error}");
 }
 
 fn hook_without_server(state: &Path) {
