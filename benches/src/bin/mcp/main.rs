@@ -78,10 +78,14 @@ fn main() -> Outcome<()> {
 
 /// Has all clients act at once for a while, and returns how long each call took.
 fn measure<'a>(
-    acts: Vec<Act<'a>>,
+    mut acts: Vec<Act<'a>>,
     time: Duration,
     run: impl Fn(&mut Act<'a>, usize) -> Outcome<()> + Sync,
 ) -> Outcome<(Vec<Duration>, Duration)> {
+    // The first call opens connections and warms what is cold.
+    for act in &mut acts {
+        run(act, 0)?;
+    }
     let began = Instant::now();
     let latencies = std::thread::scope(|scope| {
         let threads: Vec<_> = acts
@@ -89,8 +93,6 @@ fn measure<'a>(
             .map(|mut act| {
                 let run = &run;
                 scope.spawn(move || -> Outcome<Vec<Duration>> {
-                    // The first call opens connections and warms what is cold.
-                    run(&mut act, 0)?;
                     let mut taken = Vec::new();
                     while began.elapsed() < time || taken.is_empty() {
                         let start = Instant::now();
