@@ -232,11 +232,11 @@ keys! {
     /// there is none. `master.key` in the data directory where nothing is said. Every node of a log has
     /// the same one.
     secrets_key_file: Option<PathBuf> = "secrets.key_file", "", "";
+    /// The largest number of rules.
+    rules_count_max: Count = "rules.count_max", "500", "rules";
     /// Names, addresses and blocks of addresses that rules may send to although they are not public,
     /// such as `crm.internal` or `10.1.0.0/16`.
     deliver_allow: List = "deliver.allow", "", "";
-    /// The largest number of rules.
-    rules_count_max: Count = "rules.count_max", "500", "rules";
     /// How long one attempt may take, whatever its target says.
     deliver_attempt_ms_max: Millis = "deliver.attempt_ms_max", "75000", "ms";
     /// How many events of one target may be read and not done with.
