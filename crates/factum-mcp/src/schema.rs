@@ -73,9 +73,7 @@ fn inlined(schema: &Value, named: &BTreeMap<String, Value>, open: &mut Vec<Strin
                 }
                 return target;
             }
-            let kept = members
-                .iter()
-                .filter(|(key, _)| !matches!(key.as_str(), "example" | "examples" | "xml"));
+            let kept = members.iter().filter(|(key, value)| is_kept(key, value));
             Value::Object(
                 kept.map(|(key, value)| (key.clone(), inlined(value, named, open)))
                     .collect(),
@@ -87,6 +85,15 @@ fn inlined(schema: &Value, named: &BTreeMap<String, Value>, open: &mut Vec<Strin
                 .collect(),
         ),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => schema.clone(),
+    }
+}
+
+/// Leaves out what JSON Schema does not know, or what says nothing that the type does not say.
+fn is_kept(key: &str, value: &Value) -> bool {
+    match key {
+        "example" | "examples" | "xml" | "propertyNames" => false,
+        "format" => !matches!(value.as_str(), Some("int32" | "int64" | "float" | "double")),
+        _ => true,
     }
 }
 
@@ -135,6 +142,10 @@ fn drop_words(schema: &mut Value) {
             // A member of that name is one that is described, not a description.
             if members.get("description").is_some_and(Value::is_string) {
                 members.remove("description");
+            }
+            // A count below zero is nothing that a model would expect of an answer.
+            if members.get("minimum").is_some_and(Value::is_number) {
+                members.remove("minimum");
             }
             members.values_mut().for_each(drop_words);
         }

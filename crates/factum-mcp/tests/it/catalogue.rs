@@ -53,7 +53,7 @@ async fn the_list_of_tools_is_as_it_was() {
     }
     // The list is part of the context of every agent.
     let n_bytes = list.to_string().len();
-    assert!(n_bytes < 64 << 10, "{n_bytes} bytes");
+    assert!(n_bytes < 62 << 10, "{n_bytes} bytes");
     server.stop().await;
 }
 

@@ -247,7 +247,7 @@ async fn refusals_say_which_field_breaks_which_rule() {
         "factum_append",
         json!({"events": []}),
         "invalid_request",
-        "events",
+        "at least one event",
     )
     .await;
     check("factum_append", json!({"events": [{"type": "a b", "aggregateType": "a", "aggregateId": "1", "payload": {}}]}), "invalid_event", "").await;

@@ -186,7 +186,7 @@ async fn refusals_have_the_names_of_the_contract() {
     .await;
     check(
         emit,
-        json!({"instance_id": "shop-PS-000000", "event_type": "epic_started", "event_data": {}}),
+        json!({"instance_id": "shop-PS-000000", "event_type": "epic_failed", "event_data": {"epic_id": "e", "failure_reason": "x"}}),
         "InstanceNotFound",
         Value::Null,
     )
