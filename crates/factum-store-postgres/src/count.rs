@@ -6,7 +6,6 @@ use tokio::time::Instant;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::error::Failure;
-use crate::pool::Query;
 use crate::pushdown::Condition;
 use crate::read_log::{WINDOW_EVENTS, next_window};
 use crate::shared::Shared;
@@ -26,21 +25,10 @@ impl Shared {
         let head = self.fetch_head(Asking::for_reader(deadline)).await?;
         let last = read.until.map_or(head, |until| Some(until).min(head));
         let condition = self.condition(&read.filter, read.visibility, N_PARAMETERS);
-        let key = match read.by {
-            None => Some("''"),
-            Some(CountBy::EventType) => Some("e.event_type"),
-            Some(CountBy::AggregateType) => Some("e.aggregate_type"),
-            Some(CountBy::Stream) => Some("e.aggregate_type || '/' || e.aggregate_id"),
-            Some(CountBy::Day) => Some("to_char(e.timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD')"),
-            Some(CountBy::Hour) => {
-                Some("to_char(e.timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24')")
-            }
-            // They are in the metadata, of which the evaluator says what it is.
-            Some(CountBy::User | CountBy::Tag) => None,
-        };
-        let Some(key) = key.filter(|_| condition.is_exact) else {
+        if !condition.is_exact || matches!(read.by, Some(CountBy::User | CountBy::Tag)) {
             return self.count_read(read, last, started).await;
-        };
+        }
+        let key = read.by.and_then(key);
         let mut tally = Tally::default();
         let (mut first, last) = (1, position_bigint(last));
         let mut window = WINDOW_EVENTS;
@@ -50,7 +38,7 @@ impl Shared {
             }
             let asked = Instant::now();
             let end = last.min(first.saturating_add(window - 1));
-            self.count_window((first, end), key, &condition, (read, &mut tally, deadline))
+            self.count_window((first, end), key, &condition, (&mut tally, deadline))
                 .await?;
             first = end + 1;
             window = next_window(window, asked);
@@ -61,9 +49,9 @@ impl Shared {
     async fn count_window(
         &self,
         (first, last): (i64, i64),
-        key: &str,
+        key: Option<Key>,
         condition: &Condition,
-        (read, tally, deadline): (&CountRead, &mut Tally, Instant),
+        (tally, deadline): (&mut Tally, Instant),
     ) -> Result<(), Failure> {
         let (schema, log) = (&self.statements.schema, self.statements.log);
         let from = format!(
@@ -72,7 +60,6 @@ impl Shared {
             condition.sql
         );
         let totals = format!("SELECT count(*), min(e.position), max(e.position) {from}");
-        let groups = format!("SELECT {key}, count(*) {from} GROUP BY 1 LIMIT {GROUPS_MAX}");
         let (low_leaf, high_leaf) = self.leaves.range(first, last);
         let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![
             (&log, Type::INT4),
@@ -84,28 +71,30 @@ impl Shared {
         for (value, kind) in &condition.values {
             parameters.push((&**value as &(dyn ToSql + Sync), kind.clone()));
         }
-        let mut queries = vec![Query {
-            sql: &totals,
-            parameters: &parameters,
-        }];
-        if read.by.is_some() {
-            queries.push(Query {
-                sql: &groups,
-                parameters: &parameters,
-            });
-        }
-        let answers = self.ask(Asking::for_reader(deadline), &queries).await?;
-        let mut answers = answers.iter();
-        if let Some(row) = answers.next().and_then(|rows| rows.first()) {
-            let n_events: i64 = row.try_get(0)?;
-            let (first, last): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
-            if let (Some(first), Some(last)) = (first.and_then(position), last.and_then(position)) {
-                tally.add_many(n_events.cast_unsigned(), first, last);
+        let asking = Asking::for_reader(deadline);
+        if let Some(key) = key {
+            let groups = format!(
+                "SELECT {}, n, first, last FROM (SELECT {} AS key, count(*) AS n, \
+                 min(e.position) AS first, max(e.position) AS last {from} GROUP BY 1 LIMIT {GROUPS_MAX}) g",
+                key.shown, key.grouped
+            );
+            let rows = self.ask_one(asking, &groups, &parameters).await?;
+            let is_all = (rows.len() as u64) < GROUPS_MAX.cast_unsigned();
+            for row in &rows {
+                let (n_events, first, last) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+                tally.add_to(row.try_get(0)?, i64::cast_unsigned(n_events));
+                if is_all {
+                    add(tally, n_events, Some((first, last)));
+                }
+            }
+            if is_all {
+                return Ok(());
             }
         }
-        for row in answers.flatten() {
-            let n_events: i64 = row.try_get(1)?;
-            tally.add_to(row.try_get(0)?, n_events.cast_unsigned());
+        for row in &self.ask_one(asking, &totals, &parameters).await? {
+            let n_events: i64 = row.try_get(0)?;
+            let (first, last): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
+            add(tally, n_events, first.zip(last));
         }
         Ok(())
     }
@@ -141,5 +130,41 @@ impl Shared {
             page_read.after = page.scanned_to;
         }
         Ok(tally.finish(read, is_complete))
+    }
+}
+
+/// How the server groups events, and how a group is called.
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    grouped: &'static str,
+    /// As text, of the column `key`: said once a group.
+    shown: &'static str,
+}
+
+/// Returns how the server groups; `None` for what is in the metadata, of which the evaluator says
+/// what it is.
+const fn key(by: CountBy) -> Option<Key> {
+    let (grouped, shown) = match by {
+        CountBy::EventType => ("e.event_type", "key"),
+        CountBy::AggregateType => ("e.aggregate_type", "key"),
+        CountBy::Stream => ("e.aggregate_type || '/' || e.aggregate_id", "key"),
+        CountBy::Day => (
+            "date_trunc('day', e.timestamp AT TIME ZONE 'UTC')",
+            "to_char(key, 'YYYY-MM-DD')",
+        ),
+        CountBy::Hour => (
+            "date_trunc('hour', e.timestamp AT TIME ZONE 'UTC')",
+            "to_char(key, 'YYYY-MM-DD\"T\"HH24')",
+        ),
+        CountBy::User | CountBy::Tag => return None,
+    };
+    Some(Key { grouped, shown })
+}
+
+/// Adds events between two positions to the total.
+fn add(tally: &mut Tally, n_events: i64, positions: Option<(i64, i64)>) {
+    let positions = positions.and_then(|(first, last)| position(first).zip(position(last)));
+    if let Some((first, last)) = positions {
+        tally.add_many(n_events.cast_unsigned(), first, last);
     }
 }
