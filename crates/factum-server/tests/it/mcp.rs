@@ -12,7 +12,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 async fn call(server: &Harness, headers: &[(&str, &str)], message: &Value) -> Answer {
     let headers = [&[JSON], headers].concat();
     server
-        .admin("POST", "/mcp", &headers, &message.to_string())
+        .admin("POST", "/mcp", &headers, message.to_string())
         .await
 }
 
@@ -130,13 +130,16 @@ async fn a_key_is_needed_and_says_which_tools_there_are() {
     let server = Harness::start().await;
     let list = request("tools/list", json!({})).to_string();
     server
-        .send("POST", "/mcp", &[JSON], &list)
+        .send("POST", "/mcp", &[JSON], list.clone())
         .await
         .problem(401, "unauthenticated");
     let names = async |scope: Scope, path: &str| {
         let key = format!("Bearer {}", server.key(&[scope]).await);
         let headers = [JSON, ("authorization", key.as_str())];
-        let listed = server.send("POST", path, &headers, &list).await.json();
+        let listed = server
+            .send("POST", path, &headers, list.clone())
+            .await
+            .json();
         listed["result"]["tools"].as_array().unwrap().len()
     };
     let (all, read) = (
@@ -148,7 +151,7 @@ async fn a_key_is_needed_and_says_which_tools_there_are() {
     assert_eq!(names(Scope::Admin, "/mcp?access=all").await, all);
     assert!(names(Scope::Append, "/mcp").await > 0);
     let wrong = server
-        .admin("POST", "/mcp?access=write", &[JSON], &list)
+        .admin("POST", "/mcp?access=write", &[JSON], list.clone())
         .await;
     wrong.problem(400, "invalid_request");
 }
@@ -175,7 +178,7 @@ async fn pages_of_other_sites_and_made_up_hosts_are_refused() {
         (vec![("origin", own.as_str())], 200),
     ] {
         let headers = [&[JSON], &headers[..]].concat();
-        let answer = server.send("POST", "/mcp", &headers, &list).await;
+        let answer = server.send("POST", "/mcp", &headers, list.clone()).await;
         assert_eq!(answer.status, status, "{headers:?}");
     }
 }
