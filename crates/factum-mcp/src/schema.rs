@@ -73,11 +73,19 @@ fn inlined(schema: &Value, named: &BTreeMap<String, Value>, open: &mut Vec<Strin
                 }
                 return target;
             }
-            let kept = members.iter().filter(|(key, value)| is_kept(key, value));
-            Value::Object(
-                kept.map(|(key, value)| (key.clone(), inlined(value, named, open)))
-                    .collect(),
-            )
+            let mut whole = Map::new();
+            for (key, value) in members.iter().filter(|(key, value)| is_kept(key, value)) {
+                let value = match (key.as_str(), value) {
+                    // What stands in there are names of members, whatever they are called.
+                    ("properties", Value::Object(members)) => members
+                        .iter()
+                        .map(|(name, value)| (name.clone(), inlined(value, named, open)))
+                        .collect(),
+                    _ => inlined(value, named, open),
+                };
+                whole.insert(key.clone(), value);
+            }
+            Value::Object(whole)
         }
         Value::Array(list) => Value::Array(
             list.iter()
