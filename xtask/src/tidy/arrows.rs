@@ -98,6 +98,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "factum-archive",
             "factum-api",
             "factum-deliver",
+            "factum-mcp",
             "factum-server",
         ],
     ),
