@@ -73,7 +73,8 @@ impl Connection {
         let subscriptions = self.durable_subscriptions().map_err(refused)?;
         let info = subscriptions.get(&wanted.durable).map_err(refused)?;
         let stream_id = &self.session.registration.entry().id;
-        let owner = owner(principal, &format!("stream-{stream_id}/{id}")).map_err(told)?;
+        let owner =
+            owner(principal, &format!("stream-{stream_id}/{id}")).map_err(|error| told(&error))?;
         let entry = SubscriptionEntry::new(
             id.clone(),
             filter_json(&info.definition.filter),
@@ -125,7 +126,7 @@ impl Connection {
         let durable = self.durables.remove(index);
         let entry = self.session.registration.entry();
         entry.remove(durable.id());
-        let refusal = told(error.into());
+        let refusal = told(&error.into());
         let at = self.session.engine.clock().now();
         let data = json!({ "code": refusal.code.as_str(), "detail": refusal.detail }).to_string();
         let closed = durable
@@ -160,7 +161,7 @@ impl Connection {
         );
         let settled = match settled.await {
             Ok(settled) => settled,
-            Err(error) => return Ok(Err(told(error).of(id))),
+            Err(error) => return Ok(Err(told(&error).of(id))),
         };
         durable.settled(&tokens);
         let data = serde_json::to_string(&settled).unwrap_or_default();
@@ -172,7 +173,7 @@ impl Connection {
 }
 
 /// Says to a client of a connection what is said to clients of requests.
-fn told(error: ApiError) -> Refusal {
+fn told(error: &ApiError) -> Refusal {
     let code = ErrorCode::ALL
         .iter()
         .find(|code| code.as_str() == error.problem.code)

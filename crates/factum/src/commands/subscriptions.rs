@@ -79,21 +79,8 @@ enum Act {
     Fetch {
         /// Its name
         name: String,
-        /// Who asks
-        #[arg(long, value_name = "NAME")]
-        consumer: Option<String>,
-        /// The most events
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: u32,
-        /// How long to wait for the first one
-        #[arg(long, default_value_t = 0, value_name = "MS")]
-        wait_ms: u64,
-        /// Say that they are done
-        #[arg(long)]
-        ack: bool,
-        /// Go on until Ctrl-C
-        #[arg(long)]
-        follow: bool,
+        #[command(flatten)]
+        fetch: FetchFlags,
     },
     /// Look at parked events and decide on them
     Parked {
@@ -122,6 +109,25 @@ enum Order {
     Strict,
     /// Events behind a retry pass it by
     Relaxed,
+}
+
+#[derive(Debug, clap::Args)]
+struct FetchFlags {
+    /// Who asks
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<String>,
+    /// The most events
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    limit: u32,
+    /// How long to wait for the first one
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    wait_ms: u64,
+    /// Say that they are done
+    #[arg(long)]
+    ack: bool,
+    /// Go on until Ctrl-C
+    #[arg(long)]
+    follow: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -230,13 +236,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
     let mut client = Client::of(context)?;
     let of = |name: &str, rest: &str| format!("/v1/subscriptions/{}{rest}", encode_segment(name));
     match args.act {
-        Act::List => {
-            let body = ask(&mut client, Call::get("/v1/subscriptions")).await?;
-            if context.out.is_json() {
-                return raw(context, &body);
-            }
-            list(serde_json::from_slice(&body)?, context)
-        }
+        Act::List => list(&mut client, context).await,
         Act::Create {
             name,
             start,
@@ -283,69 +283,86 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
             let call = Call::new(Method::DELETE, of(&name, ""));
             done(&mut client, call, ("deleted", &name), context).await
         }
-        Act::Fetch {
-            name,
-            consumer,
-            limit,
-            wait_ms,
-            ack,
-            follow,
-        } => {
-            let mut body = json!({ "limit": limit, "waitMs": wait_ms });
-            if let (Some(consumer), Value::Object(body)) = (consumer, &mut body) {
-                body.insert("consumer".to_owned(), consumer.into());
-            }
-            if let (true, Value::Object(body)) = (follow && wait_ms == 0, &mut body) {
-                body.insert("waitMs".to_owned(), 20_000.into());
-            }
-            let body = body.to_string();
-            loop {
-                let call = Call::post(of(&name, "/fetch"), body.clone());
-                let answer = ask(&mut client, call).await?;
-                let fetched: Fetched<'_> = serde_json::from_slice(&answer)?;
-                for event in &fetched.events {
-                    write_line(event.get().as_bytes(), context)?;
-                }
-                context.out.flush()?;
-                if ack && !fetched.events.is_empty() {
-                    let call = Call::post(of(&name, "/ack"), tokens(&fetched)?);
-                    ask(&mut client, call).await?;
-                }
-                if !follow {
-                    return Ok(());
-                }
-            }
+        Act::Fetch { name, fetch } => {
+            let (take, ack) = (of(&name, "/fetch"), of(&name, "/ack"));
+            fetch.run(&mut client, (&take, &ack), context).await
         }
         Act::Parked {
             name,
             act,
             positions,
-        } => match act {
-            None => parked(&mut client, &of(&name, "/parked"), &positions, context).await,
-            Some(act) => {
-                let rest = match act {
-                    Decision::Redrive => "/parked/redrive",
-                    Decision::Discard => "/parked/discard",
-                };
-                let choice = if positions.is_empty() {
-                    json!({ "all": true })
-                } else {
-                    json!({ "positions": positions })
-                };
-                let call = Call::post(of(&name, rest), choice.to_string());
-                let body = ask(&mut client, call).await?;
-                if context.out.is_json() {
-                    return raw(context, &body);
-                }
-                let counted: Counted = serde_json::from_slice(&body)?;
-                Ok(context.out.line(format_args!("{} events", counted.count))?)
+        } => {
+            let path = of(&name, "/parked");
+            match act {
+                None => parked(&mut client, &path, &positions, context).await,
+                Some(act) => decide(&mut client, &path, (act, positions), context).await,
             }
-        },
+        }
     }
 }
 
 async fn ask(client: &mut Client, call: Call) -> anyhow::Result<bytes::Bytes> {
     client.send(call).await?.bytes().await
+}
+
+impl FetchFlags {
+    async fn run(
+        self,
+        client: &mut Client,
+        (take, ack): (&str, &str),
+        context: &mut Context,
+    ) -> anyhow::Result<()> {
+        let wait_ms = if self.follow && self.wait_ms == 0 {
+            20_000
+        } else {
+            self.wait_ms
+        };
+        let mut body = Map::new();
+        body.insert("limit".to_owned(), self.limit.into());
+        body.insert("waitMs".to_owned(), wait_ms.into());
+        if let Some(consumer) = self.consumer {
+            body.insert("consumer".to_owned(), consumer.into());
+        }
+        let body = Value::from(body).to_string();
+        loop {
+            let answer = ask(client, Call::post(take, body.clone())).await?;
+            let fetched: Fetched<'_> = serde_json::from_slice(&answer)?;
+            for event in &fetched.events {
+                write_line(event.get().as_bytes(), context)?;
+            }
+            context.out.flush()?;
+            if self.ack && !fetched.events.is_empty() {
+                ask(client, Call::post(ack, tokens(&fetched)?)).await?;
+            }
+            if !self.follow {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn decide(
+    client: &mut Client,
+    path: &str,
+    (act, positions): (Decision, Vec<u64>),
+    context: &mut Context,
+) -> anyhow::Result<()> {
+    let rest = match act {
+        Decision::Redrive => "redrive",
+        Decision::Discard => "discard",
+    };
+    let choice = if positions.is_empty() {
+        json!({ "all": true })
+    } else {
+        json!({ "positions": positions })
+    };
+    let call = Call::post(format!("{path}/{rest}"), choice.to_string());
+    let body = ask(client, call).await?;
+    if context.out.is_json() {
+        return raw(context, &body);
+    }
+    let counted: Counted = serde_json::from_slice(&body)?;
+    Ok(context.out.line(format_args!("{} events", counted.count))?)
 }
 
 /// Does something with a subscription, and says so.
@@ -390,7 +407,12 @@ fn tokens(fetched: &Fetched<'_>) -> anyhow::Result<String> {
     Ok(json!({ "tokens": tokens }).to_string())
 }
 
-fn list(list: List, context: &mut Context) -> anyhow::Result<()> {
+async fn list(client: &mut Client, context: &mut Context) -> anyhow::Result<()> {
+    let body = ask(client, Call::get("/v1/subscriptions")).await?;
+    if context.out.is_json() {
+        return raw(context, &body);
+    }
+    let list: List = serde_json::from_slice(&body)?;
     let row = |view: View| {
         let state = match (&view.fault, view.paused) {
             (Some(_), _) => "unusable",

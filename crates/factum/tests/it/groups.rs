@@ -21,6 +21,8 @@ const DEADLINE: Duration = Duration::from_millis(1500);
 const N_STREAMS: u64 = 40;
 /// How many events one fetch asks for: what a consumer that dies leaves behind.
 const BATCH: usize = 10;
+/// How far the group may be behind before no more is appended: it is to end soon after the writer.
+const BEHIND_MAX: u64 = 500;
 
 fn duration() -> Duration {
     let is_slow = std::env::var_os("FACTUM_SLOW_TESTS").is_some_and(|value| value == "1");
@@ -143,6 +145,10 @@ impl Witness<'_> {
         self.seen.lock().unwrap()
     }
 
+    fn n_settled(&self) -> u64 {
+        self.seen().sent_to.values().sum()
+    }
+
     /// One member of the group: takes, works, settles, until it dies or all ends.
     fn consume(&self, seed: u64) {
         let mut random = Random::seeded(seed);
@@ -150,7 +156,7 @@ impl Witness<'_> {
         let consumer = format!("member-{member}");
         while !self.ends.load(Ordering::Relaxed) {
             let node = random.index(self.nodes.servers.len());
-            let asked_at = Instant::now();
+            let asked_at = now();
             let fetch = json!({"consumer": consumer, "limit": BATCH, "waitMs": 300});
             let path = "/v1/subscriptions/crm/fetch";
             let Some((200, answer)) = self.nodes.ask(node, "POST", path, &fetch) else {
@@ -174,7 +180,7 @@ impl Witness<'_> {
 
     /// Checks what was handed out.
     fn take(&self, member: usize, asked_at: Instant, got: &[(u64, u64, &Value)]) {
-        let now = Instant::now();
+        let now = now();
         let mut seen = self.seen();
         for (stream, number, _) in got {
             if let Some((holder, until)) = seen.held.get(stream) {
@@ -235,17 +241,26 @@ fn place(handout: &Value) -> (u64, u64, &Value) {
 
 #[expect(
     clippy::disallowed_methods,
+    reason = "deadlines of running servers pass by themselves"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(
+    clippy::disallowed_methods,
     reason = "consumers work at their own pace"
 )]
 fn pause(millis: u64) {
     std::thread::sleep(Duration::from_millis(millis));
 }
 
-/// Appends to all streams until the time is up; returns how many events each stream has.
-fn append(nodes: &Nodes, until: Instant) -> BTreeMap<u64, u64> {
+/// Appends to all streams until the time is up, as fast as the group is; returns how many events each
+/// stream has.
+fn append(nodes: &Nodes, witness: &Witness<'_>, until: Instant) -> BTreeMap<u64, u64> {
     let mut random = Random::seeded(99);
     let mut numbers: BTreeMap<u64, u64> = BTreeMap::new();
-    while Instant::now() < until {
+    while now() < until {
         let mut events = Vec::new();
         for _ in 0..20 {
             let stream = random.below(N_STREAMS);
@@ -262,6 +277,10 @@ fn append(nodes: &Nodes, until: Instant) -> BTreeMap<u64, u64> {
         // The ids make it safe to ask again, whatever became of the first time.
         until_answered(nodes, &mut random, &body);
         pause(20);
+        let n_appended: u64 = numbers.values().sum();
+        while now() < until && n_appended > witness.n_settled() + BEHIND_MAX {
+            pause(20);
+        }
     }
     numbers
 }
@@ -274,6 +293,27 @@ fn until_answered(nodes: &Nodes, random: &mut Random, body: &Value) {
             .filter(|(status, _)| matches!(status, 200 | 201))
             .map(drop)
     });
+}
+
+/// Ends the members of a group when it is dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "what a run has seen is its result")]
+fn tell(seen: &Seen, numbers: &BTreeMap<u64, u64>, n_crashes: usize) {
+    let n_events: u64 = numbers.values().sum();
+    eprintln!(
+        "{n_events} events in {} streams, {} handed out, {} repeats, {} members died, {n_crashes} nodes were killed",
+        numbers.len(),
+        seen.n_handed_out,
+        seen.n_repeats,
+        seen.n_deaths,
+    );
 }
 
 /// Runs a group of four while nodes and members come and go.
@@ -290,19 +330,21 @@ fn share(nodes: &Nodes, crashes_every: Duration) {
         members: AtomicUsize::new(0),
         ends: AtomicBool::new(false),
     };
-    let ends_at = Instant::now() + duration();
+    let ends_at = now() + duration();
     let mut n_crashes = 0;
     let numbers = std::thread::scope(|scope| {
+        // Also when something is found to be wrong, the members have to end.
+        let _end = End(&witness.ends);
         let consumers: Vec<_> = (0..4)
             .map(|seed| {
                 let witness = &witness;
                 scope.spawn(move || witness.consume(seed))
             })
             .collect();
-        let appender = scope.spawn(|| append(nodes, ends_at));
+        let appender = scope.spawn(|| append(nodes, &witness, ends_at));
         let mut random = Random::seeded(7);
         let step = u64::try_from(crashes_every.as_millis()).unwrap();
-        while Instant::now() + crashes_every * 2 < ends_at {
+        while now() + crashes_every * 2 < ends_at {
             pause(step / 2 + random.below(step));
             nodes.crash(random.index(nodes.servers.len()));
             n_crashes += 1;
@@ -323,18 +365,10 @@ fn share(nodes: &Nodes, crashes_every: Duration) {
             let left = ["ready", "inFlight", "waiting", "parked", "lagEvents"];
             left.iter().all(|name| status[name] == 0).then_some(())
         });
-        witness.ends.store(true, Ordering::Relaxed);
         numbers
     });
     let seen = witness.seen();
-    let n_events: u64 = numbers.values().sum();
-    eprintln!(
-        "{n_events} events in {} streams, {} handed out, {} repeats, {} members died, {n_crashes} nodes were killed",
-        numbers.len(),
-        seen.n_handed_out,
-        seen.n_repeats,
-        seen.n_deaths,
-    );
+    tell(&seen, &numbers, n_crashes);
     assert!(seen.n_deaths > 3 && n_crashes > 0);
     // What is repeated was with a member that died, or its ack was lost with a node.
     let most = (seen.n_deaths + n_crashes * 4) * BATCH;
