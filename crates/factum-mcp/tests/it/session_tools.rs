@@ -12,112 +12,104 @@ async fn register(server: &Harness) -> String {
     made["instance_id"].as_str().unwrap().to_owned()
 }
 
-#[tokio::test]
-async fn a_session_is_recorded_and_taken_over() {
-    let server = Harness::start();
-    let id = register(&server).await;
-    let of = |rest: Value| {
-        let mut arguments = rest;
-        arguments["instance_id"] = id.clone().into();
-        arguments
+/// An instance that has worked for a while.
+struct Worked {
+    id: String,
+    event: Value,
+    checkpoint: Value,
+}
+
+impl Worked {
+    fn of(&self, mut rest: Value) -> Value {
+        rest["instance_id"] = self.id.clone().into();
+        rest
+    }
+}
+
+async fn worked(server: &Harness) -> Worked {
+    let mut worked = Worked {
+        id: register(server).await,
+        event: Value::Null,
+        checkpoint: Value::Null,
     };
     let epic = json!({"epic_id": "epic-003", "feature_name": "login", "estimated_hours": 4, "spawned_by": "ann"});
-    let emit = of(json!({"event_type": "epic_started", "event_data": epic}));
-    let emitted = server.call("mcp_meta_emit_event", &emit).await;
+    let emit = worked.of(json!({"event_type": "epic_started", "event_data": epic}));
+    worked.event = server.call("mcp_meta_emit_event", &emit).await["event_id"].clone();
     let test = json!({"test_type": "unit", "passed_count": 12, "failed_count": 0, "duration_seconds": 3.5});
-    server
-        .call(
-            "mcp_meta_emit_event",
-            &of(json!({"event_type": "test_passed", "event_data": test})),
-        )
-        .await;
+    let emit = worked.of(json!({"event_type": "test_passed", "event_data": test}));
+    server.call("mcp_meta_emit_event", &emit).await;
     let command =
         json!({"action": "Bash", "details": {"description": "cargo test", "tags": ["test"]}});
-    server.call("mcp_meta_log_command", &of(command)).await;
-    let beat = server
-        .call(
-            "mcp_meta_heartbeat",
-            &of(json!({"context_percent": 81, "current_epic": "epic-003"})),
-        )
+    server
+        .call("mcp_meta_log_command", &worked.of(command))
         .await;
-    let checkpoint = beat["checkpoint_id"].as_str().unwrap().to_owned();
-    let shown = server
-        .call(
-            "mcp_meta_get_checkpoint",
-            &json!({"checkpoint_id": checkpoint}),
-        )
-        .await;
-    assert!(
-        shown["recovery_instructions"]
-            .as_str()
-            .unwrap()
-            .contains("epic-003")
-    );
-    let counts = server
-        .call("mcp_meta_get_event_aggregates", &json!({"instance_id": id}))
-        .await;
+    let beat = worked.of(json!({"context_percent": 81, "current_epic": "epic-003"}));
+    let beat = server.call("mcp_meta_heartbeat", &beat).await;
+    worked.checkpoint = beat["checkpoint_id"].clone();
+    worked
+}
+
+#[tokio::test]
+async fn what_a_session_did_is_found_again() {
+    let server = Harness::start();
+    let worked = worked(&server).await;
+    let asked = json!({"checkpoint_id": worked.checkpoint});
+    let shown = server.call("mcp_meta_get_checkpoint", &asked).await;
+    let steps = shown["recovery_instructions"].as_str().unwrap();
+    assert!(steps.contains("epic-003"), "{steps}");
+    let asked = worked.of(json!({}));
+    let counts = server.call("mcp_meta_get_event_aggregates", &asked).await;
     assert_eq!(counts["counts"]["epic_started"], 1);
+    let types = json!({"filters": {"event_type": ["epic_started", "test_passed"]}});
     let page = server
-        .call(
-            "mcp_meta_query_events",
-            &of(json!({"filters": {"event_type": ["epic_started", "test_passed"]}})),
-        )
+        .call("mcp_meta_query_events", &worked.of(types))
         .await;
     assert_eq!(page["total_count"], 2);
-    let latest = server
-        .call("mcp_meta_get_latest_events", &of(json!({"limit": 1})))
-        .await;
+    let asked = worked.of(json!({"limit": 1}));
+    let latest = server.call("mcp_meta_get_latest_events", &asked).await;
     assert_eq!(latest["events"].as_array().unwrap().len(), 1);
-    let found = server
-        .call("mcp_meta_search_commands", &of(json!({"action": "Bash"})))
-        .await;
+    let asked = worked.of(json!({"action": "Bash"}));
+    let found = server.call("mcp_meta_search_commands", &asked).await;
     assert_eq!(found["total_count"], 1);
-    let replayed = server.call("mcp_meta_replay_events", &of(json!({}))).await;
+    let asked = worked.of(json!({}));
+    let replayed = server.call("mcp_meta_replay_events", &asked).await;
     assert!(replayed["events_replayed"].as_u64().unwrap() >= 5);
-    let tree = server
-        .call(
-            "mcp_meta_get_event_tree",
-            &json!({"event_id": emitted["event_id"]}),
-        )
-        .await;
+    let asked = json!({"event_id": worked.event});
+    let tree = server.call("mcp_meta_get_event_tree", &asked).await;
     assert_eq!(tree["tree"][0]["depth"], 0);
-    let chain = server
-        .call(
-            "mcp_meta_get_parent_chain",
-            &json!({"event_id": emitted["event_id"]}),
-        )
-        .await;
-    assert_eq!(chain["chain"][0]["event_id"], emitted["event_id"]);
+    let chain = server.call("mcp_meta_get_parent_chain", &asked).await;
+    assert_eq!(chain["chain"][0]["event_id"], worked.event);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_is_taken_over_and_closed() {
+    let server = Harness::start();
+    let worked = worked(&server).await;
+    let resume = "mcp_meta_resume_instance";
     let (sentence, document) = server
-        .refused("mcp_meta_resume_instance", &json!({"instance_id_hint": id}))
+        .refused(resume, &json!({"instance_id_hint": worked.id}))
         .await;
     assert!(sentence.starts_with("InstanceActive: "), "{sentence}");
     assert_eq!(document["error"], "InstanceActive");
-    let resumed = server
-        .call(
-            "mcp_meta_resume_instance",
-            &json!({"instance_id_hint": "shop", "force": true}),
-        )
-        .await;
+    let asked = json!({"instance_id_hint": "shop", "force": true});
+    let resumed = server.call(resume, &asked).await;
     assert_eq!(resumed["outcome"], "resumed");
     assert_eq!(resumed["confidence_score"], 100);
     assert!(resumed["handoff"].as_str().unwrap().contains("epic-003"));
-    let list = server
-        .call("mcp_meta_list_checkpoints", &of(json!({})))
-        .await;
+    let asked = worked.of(json!({}));
+    let list = server.call("mcp_meta_list_checkpoints", &asked).await;
     assert_eq!(list["total_count"], 1);
     let admin = server.caller(&[Scope::Admin], Access::All);
     let cleanup = server
         .call_as(&admin, "mcp_meta_cleanup_checkpoints", "{}")
         .await;
     assert_eq!(cleanup["structuredContent"]["deleted_count"], 0);
-    let closed = server
-        .call("mcp_meta_close_instance", &of(json!({"reason": "done"})))
-        .await;
+    let asked = worked.of(json!({"reason": "done"}));
+    let closed = server.call("mcp_meta_close_instance", &asked).await;
     assert_eq!(closed["status"], "closed");
-    let (sentence, _) = server
-        .refused("mcp_meta_heartbeat", &of(json!({"context_percent": 1})))
-        .await;
+    let beat = worked.of(json!({"context_percent": 1}));
+    let (sentence, _) = server.refused("mcp_meta_heartbeat", &beat).await;
     assert!(sentence.starts_with("InstanceClosed: "), "{sentence}");
     server.stop().await;
 }
