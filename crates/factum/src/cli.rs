@@ -126,6 +126,7 @@ commands! {
     Rules = rules, Client;
     Deliveries = deliveries, Client;
     DeadLetters = dead_letters, Client;
+    Schedule = schedule, Client;
     Keys = keys, Client;
     Postgres = postgres, Client;
     Sessions = sessions, Client;

@@ -22,6 +22,7 @@ pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod rules;
+pub(crate) mod schedule;
 pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod subscriptions;

@@ -191,7 +191,7 @@ fn expected_version(text: &str) -> Value {
 }
 
 /// Returns the JSON text that an argument gives, from itself, a file or standard input.
-fn text_of(name: &str, argument: &str) -> anyhow::Result<String> {
+pub(crate) fn text_of(name: &str, argument: &str) -> anyhow::Result<String> {
     let text = match argument.strip_prefix('@') {
         Some(path) => std::fs::read_to_string(path).with_context(|| path.to_owned())?,
         None if argument == "-" => standard_input()?,
