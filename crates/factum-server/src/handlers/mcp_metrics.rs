@@ -4,9 +4,12 @@ use factum_mcp::{McpMetrics, ToolMetrics};
 
 use crate::metrics::Page;
 
+/// A family of counters: its name, what it says, and the counter of a tool.
+type Family = (&'static str, &'static str, fn(&ToolMetrics) -> u64);
+
 /// Writes them. Tools that were not called have no line.
 pub(crate) fn write(page: &mut Page, metrics: &McpMetrics) {
-    let families: [(&str, &str, fn(&ToolMetrics) -> u64); 3] = [
+    let families: [Family; 3] = [
         ("mcp_calls_total", "Calls of tools.", |tool| {
             tool.calls_total
         }),
