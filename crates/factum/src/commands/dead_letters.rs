@@ -121,7 +121,7 @@ impl Choice {
             }
         }
         let matches = !body.is_empty() || self.all;
-        if self.ids.is_empty() == !matches {
+        if self.ids.is_empty() != matches {
             return Err(Failure::Usage {
                 message: "it is not clear which dead letters are meant".to_owned(),
                 hint: "name their ids, or what they match (--group, --rule, …), or --all"

@@ -60,7 +60,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
         }
     };
     let engine = Engine::new(store, serving::engine_options(config)).with_state(state);
-    let served = serve(&args, config, &engine, context, stop).await;
+    let served = Box::pin(serve(&args, config, &engine, context, stop)).await;
     // Also a server that failed closes its store, so that the next start finds a clean end.
     engine.close().await;
     served
