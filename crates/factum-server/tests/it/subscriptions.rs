@@ -184,6 +184,7 @@ async fn a_fetch_waits_for_the_first_event() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 async fn what_breaks_a_rule_is_refused_with_its_place() {
     let server = Harness::start().await;
     create(&server, &json!({"name": "crm"})).await;
