@@ -16,7 +16,7 @@ async fn call(server: &Harness, headers: &[(&str, &str)], message: &Value) -> An
         .await
 }
 
-fn request(method: &str, params: Value) -> Value {
+fn request(method: &str, params: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
 }
 
@@ -25,7 +25,7 @@ fn stateless(method: &str, mut params: Value) -> Value {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
     });
-    request(method, params)
+    request(method, &params)
 }
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn a_client_initializes_and_calls_a_tool() {
     let server = Harness::start().await;
     let initialize = request(
         "initialize",
-        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}),
+        &json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}),
     );
     let answer = call(&server, &[], &initialize).await;
     assert_eq!(answer.header("content-type"), "application/json");
@@ -47,7 +47,7 @@ async fn a_client_initializes_and_calls_a_tool() {
         json!({"type": "a.b", "aggregateType": "a", "aggregateId": "1", "payload": {"n": 1}});
     let append = request(
         "tools/call",
-        json!({"name": "factum_append", "arguments": {"events": [event]}}),
+        &json!({"name": "factum_append", "arguments": {"events": [event]}}),
     );
     let appended = call(&server, &version, &append).await.json();
     assert_eq!(appended["result"]["isError"], false, "{appended}");
@@ -99,7 +99,7 @@ async fn a_stateless_client_states_in_headers_what_it_asks() {
         (404, &json!(-32601))
     );
     let other = [("mcp-protocol-version", "1999-01-01")];
-    let other = call(&server, &other, &request("tools/list", json!({}))).await;
+    let other = call(&server, &other, &request("tools/list", &json!({}))).await;
     assert_eq!(
         (other.status.as_u16(), &other.json()["error"]["code"]),
         (400, &json!(-32022))
@@ -128,7 +128,7 @@ async fn there_are_no_streams_and_no_sessions() {
 #[tokio::test]
 async fn a_key_is_needed_and_says_which_tools_there_are() {
     let server = Harness::start().await;
-    let list = request("tools/list", json!({})).to_string();
+    let list = request("tools/list", &json!({})).to_string();
     server
         .send("POST", "/mcp", &[JSON], list.clone())
         .await
@@ -163,7 +163,7 @@ async fn pages_of_other_sites_and_made_up_hosts_are_refused() {
         options.mcp_allowed_hosts = vec!["factum.example".to_owned()];
     })
     .await;
-    let list = request("tools/list", json!({})).to_string();
+    let list = request("tools/list", &json!({})).to_string();
     let own = server.url.clone();
     for (headers, status) in [
         (vec![], 200),
