@@ -76,7 +76,7 @@ pub fn parse_schedule(body: &Bytes, limits: &InputLimits) -> Result<ScheduleInpu
 fn when<const N: usize>(fields: &Fields<'_, '_, N>) -> Result<WhenInput, InputError> {
     const ONE: &str = "alone: one of at, delayMs and cron";
     let (at, delay, cron) = (fields.get("at"), fields.get("delayMs"), fields.get("cron"));
-    let beside: Option<Field<'_, '_>> = fields.get("timeZone").or(fields.get("missed"));
+    let beside: Option<Field<'_, '_>> = fields.get("timeZone").or_else(|| fields.get("missed"));
     let string = |field: Option<Field<'_, '_>>| {
         let text = field.map(|field| field.string().map(|text| text.into_owned()));
         text.transpose()

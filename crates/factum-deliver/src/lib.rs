@@ -13,6 +13,11 @@
 //! assert!("0x7f000001".parse::<Allowed>().is_err());
 //! ```
 
+#![cfg_attr(
+    not(feature = "all"),
+    expect(dead_code, reason = "parts that only some kinds of targets use")
+)]
+
 mod breaker;
 mod definition;
 mod excerpt;

@@ -48,6 +48,10 @@ impl FromStr for ScheduleId {
 
 /// When an event is appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once for each request, and kept nowhere"
+)]
 pub enum When {
     /// At this instant.
     At(Timestamp),

@@ -137,7 +137,7 @@ impl Schedule {
             ..AppendRequest::default()
         };
         let fired = self.append(request, now).await;
-        let put = self.after(&record, stored, fired, event_id, now)?;
+        let put = self.after(&record, stored, (fired, event_id), now)?;
         self.settle(&record, put).await
     }
 
@@ -165,8 +165,7 @@ impl Schedule {
         &self,
         record: &Record,
         mut stored: Stored,
-        fired: Fired,
-        event_id: EventId,
+        (fired, event_id): (Fired, EventId),
         now: Timestamp,
     ) -> Result<Option<Put>, ScheduleError> {
         let meters = &self.shared.meters;

@@ -381,11 +381,9 @@ async fn survive(open: impl AsyncFn() -> Vec<Engine>) {
             .await
             .unwrap();
         nodes.kill().await;
-        let so_far = all(&engines[0]).await.len();
         for engine in engines {
             close(&engine).await;
         }
-        println!("round {round}: {so_far} events");
     }
     let engines = open().await;
     let nodes = Nodes::start(&engines, 3);
