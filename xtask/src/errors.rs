@@ -318,7 +318,10 @@ const fn words_of(code: ErrorCode) -> Words {
         ErrorCode::ContextOutOfRange => words(
             422,
             "A share of a context is not one of 0 to 100 per cent. Nothing was recorded.",
-            &["tokens were sent in place of per cent", "the share was worked out with another window"],
+            &[
+                "tokens were sent in place of per cent",
+                "the share was worked out with another window",
+            ],
             "Send the share of the context that is used, from 0 to 100.",
         ),
         ErrorCode::InvalidInstanceId => words(
@@ -346,7 +349,10 @@ const fn words_of(code: ErrorCode) -> Words {
         ErrorCode::InstanceActive => words(
             409,
             "The agent instance sends heartbeats, so nobody else takes over from it. Nothing was recorded.",
-            &["it is still at work", "it ended less than two minutes ago (`sessions.stale_ms`)"],
+            &[
+                "it is still at work",
+                "it ended less than two minutes ago (`sessions.stale_ms`)",
+            ],
             "Wait until it is stale, close it, or send `force`.",
         ),
         ErrorCode::Internal => words(
