@@ -44,7 +44,8 @@ impl<'a> KnownMetadata<'a> {
         for (key, value) in members(metadata.as_str()) {
             match &*key {
                 "userId" => known.user_id = text(&key, value)?,
-                "sessionId" | "sourceSystem" | "sourceVersion" | "traceId" | "spanId" | "routingKey" => {
+                "sessionId" | "sourceSystem" | "sourceVersion" | "traceId" | "spanId"
+                | "routingKey" => {
                     text(&key, value)?;
                 }
                 "tags" => known.tags = tags(value)?,

@@ -9,7 +9,6 @@
     reason = "a benchmark stops where it cannot go on, prints, and reads the clock and the environment"
 )]
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -190,7 +189,7 @@ type Operation = for<'a> fn(&'a Sessions, &'a str, usize) -> Done<'a>;
 macro_rules! operation {
     ($sessions:ident, $id:ident, $number:ident => $method:ident $input:tt) => {{
         fn call<'a>($sessions: &'a Sessions, $id: &'a str, $number: usize) -> Done<'a> {
-            let _: usize = $number;
+            let _: (&str, usize) = ($id, $number);
             Box::pin(async move {
                 let input = serde_json::from_value(json!($input)).unwrap();
                 drop($sessions.$method(input).await.unwrap());

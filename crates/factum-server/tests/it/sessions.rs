@@ -31,6 +31,10 @@ async fn register(server: &Harness, project: &str) -> String {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, told from its beginning to its end"
+)]
 async fn a_session_from_its_registration_to_its_end() {
     let server = Harness::start().await;
     let id = register(&server, "shop").await;

@@ -271,7 +271,7 @@ fn run_hook(state: &Path, (url, key): (&str, &str), input: &Value) {
     command.env("FACTUM_HOOK_STATE", state);
     command.env("FACTUM_HOOK_DEBUG", "1");
     command.env("FACTUM_PROJECT", "shop").env("NO_PROXY", "*");
-    let mut child = command.spawn().expect("python3 is needed for this test");
+    let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     std::io::Write::write_all(&mut stdin, input.to_string().as_bytes()).unwrap();
     drop(stdin);

@@ -36,6 +36,10 @@ const ALL: DeadLetterChoice = DeadLetterChoice::Matching(DeadLetterFilter {
 });
 
 #[tokio::test(start_paused = true)]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, told from its beginning to its end"
+)]
 async fn what_has_used_up_its_attempts_is_grouped_by_what_it_died_of() {
     let world = World::new();
     world
@@ -120,6 +124,10 @@ async fn what_has_used_up_its_attempts_is_grouped_by_what_it_died_of() {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, told from its beginning to its end"
+)]
 async fn dead_letters_are_tried_again_at_a_rate() {
     let world = World::new();
     world

@@ -12,6 +12,10 @@ fn with(replaced: &str, by: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, told from its beginning to its end"
+)]
 async fn a_fault_is_told_with_its_place() {
     let world = World::new();
     let rules = world.rules().await;
