@@ -156,7 +156,14 @@ fn conformance(tools: &Tools, directory: &Path) -> anyhow::Result<()> {
         println!("\n$ conformance server --url {url} {}", flags.join(" "));
         // It ends with a failure wherever a check does not apply; the list decides.
         Command::new(&tools.node)
-            .args([&program, "server", "--url", &url, "--output-dir", &text(&results)])
+            .args([
+                &program,
+                "server",
+                "--url",
+                &url,
+                "--output-dir",
+                &text(&results),
+            ])
             .args(flags)
             .current_dir(directory)
             .stdin(Stdio::null())
@@ -201,10 +208,19 @@ fn compare(suite: &str, results: &Path) -> anyhow::Result<()> {
     }
     let unexpected: Vec<_> = failed.difference(&expected).collect();
     let outdated: Vec<_> = expected.difference(&failed).collect();
-    ensure!(unexpected.is_empty(), "checks of {suite} failed: {unexpected:?}");
-    ensure!(outdated.is_empty(), "checks of {suite} no longer fail: {outdated:?}");
+    ensure!(
+        unexpected.is_empty(),
+        "checks of {suite} failed: {unexpected:?}"
+    );
+    ensure!(
+        outdated.is_empty(),
+        "checks of {suite} no longer fail: {outdated:?}"
+    );
     ensure!(n_passed > 0, "no check of {suite} was made");
-    println!("{suite}: {n_passed} checks passed, {} do not apply", failed.len());
+    println!(
+        "{suite}: {n_passed} checks passed, {} do not apply",
+        failed.len()
+    );
     Ok(())
 }
 
