@@ -130,9 +130,15 @@ pub fn store(data: &[u8]) {
             return;
         };
         let at = usize::from(u16::from_le_bytes([low, high])) % bytes.len().max(1);
+        // A file that was just made may be empty.
+        let byte = bytes.get_mut(at);
         match kind % 4 {
-            0 | 1 => bytes[at] ^= value,
-            2 => bytes[at] = value,
+            0 | 1 => {
+                byte.into_iter().for_each(|byte| *byte ^= value);
+            }
+            2 => {
+                byte.into_iter().for_each(|byte| *byte = value);
+            }
             _ if value == 255 => bytes.truncate(at.max(1)),
             _ => bytes.resize(bytes.len() + usize::from(value), value),
         }
