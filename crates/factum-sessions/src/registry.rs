@@ -13,7 +13,8 @@ pub(crate) struct Registry {
     instances: HashMap<String, SessionState>,
     /// Every event up to here is folded into those that are kept.
     pub(crate) folded_to: Option<Position>,
-    /// How many instances made room for others.
+    /// How often an instance made room for others; one that was looked up since may have done so
+    /// more than once.
     pub(crate) n_evicted: u64,
 }
 
