@@ -86,7 +86,7 @@ impl FromStr for Allowed {
 #[derive(Debug, ThisError)]
 pub enum Refusal {
     /// An address is not public, and not allowed either.
-    #[error("{host} is at {address}, which is {what}; deliver.allowed does not list it")]
+    #[error("{host} is at {address}, which is {what}; deliver.allow does not list it")]
     Address {
         /// The host as it was asked for.
         host: String,
