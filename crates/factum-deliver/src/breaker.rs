@@ -11,7 +11,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use factum_engine::BreakerState;
+use factum_engine::{BreakerState, Readiness};
 use tokio::time::Instant;
 
 /// When a breaker opens, and for how long.
@@ -35,6 +35,9 @@ impl Default for BreakerOptions {
         }
     }
 }
+
+/// How often to ask how a probe went.
+const PROBE_LOOK: Duration = Duration::from_millis(100);
 
 /// A circuit breaker.
 #[derive(Debug)]
@@ -98,6 +101,17 @@ impl Breaker {
             is_probe,
             is_settled: false,
         })
+    }
+
+    /// Says whether attempts would be let through, and when to ask again otherwise.
+    pub fn readiness(&self) -> Readiness {
+        let now = Instant::now();
+        match *self.lock() {
+            Inner::Closed { .. } => Readiness::Ready,
+            Inner::Open { until, .. } if until <= now => Readiness::One,
+            Inner::Open { until, .. } => Readiness::NotFor(until - now),
+            Inner::Probing { .. } => Readiness::NotFor(PROBE_LOOK),
+        }
     }
 
     /// Says whether attempts are let through.
@@ -193,6 +207,8 @@ mod tests {
         fail(&breaker, 1);
         assert_eq!(breaker.state(), BreakerState::Open);
         assert_eq!(breaker.enter().unwrap_err(), Duration::from_secs(10));
+        let wait = Duration::from_secs(10);
+        assert_eq!(breaker.readiness(), Readiness::NotFor(wait));
     }
 
     #[tokio::test(start_paused = true)]
@@ -201,7 +217,9 @@ mod tests {
         fail(&breaker, 3);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        assert_eq!(breaker.readiness(), Readiness::One);
         let probe = breaker.enter().unwrap();
+        assert!(matches!(breaker.readiness(), Readiness::NotFor(_)));
         assert!(breaker.enter().is_err());
         probe.failed();
         // Twice as long as before, but no longer than the longest.

@@ -122,6 +122,11 @@ impl Gate {
         self.timeout
     }
 
+    /// Says whether there is any use in attempts now.
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.breaker.readiness()
+    }
+
     pub(crate) fn state(&self, kind: &'static str) -> TargetState {
         TargetState {
             kind,

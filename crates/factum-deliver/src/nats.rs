@@ -15,7 +15,7 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap};
 use factum_engine::{
-    Deliver, DeliverError, Delivered, Delivery, ErrorClass, InvalidTarget, TargetState,
+    Deliver, DeliverError, Delivered, Delivery, ErrorClass, InvalidTarget, Readiness, TargetState,
 };
 use factum_store::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -176,6 +176,10 @@ impl Deliver for Target {
         delivery: &'a Delivery,
     ) -> BoxFuture<'a, Result<Delivered, DeliverError>> {
         Box::pin(self.gate.pass(self.attempt(delivery)))
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.gate.readiness()
     }
 
     fn state(&self) -> TargetState {

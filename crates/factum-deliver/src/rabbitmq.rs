@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use factum_engine::{
-    Deliver, DeliverError, Delivered, Delivery, ErrorClass, InvalidTarget, TargetState,
+    Deliver, DeliverError, Delivered, Delivery, ErrorClass, InvalidTarget, Readiness, TargetState,
 };
 use factum_store::BoxFuture;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -145,6 +145,10 @@ impl Deliver for Target {
         delivery: &'a Delivery,
     ) -> BoxFuture<'a, Result<Delivered, DeliverError>> {
         Box::pin(self.gate.pass(self.attempt(delivery)))
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.gate.readiness()
     }
 
     fn state(&self) -> TargetState {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use factum_engine::{
-    Deliver, DeliverError, Delivered, Delivery, ErrorClass, InvalidTarget, TargetState,
+    Deliver, DeliverError, Delivered, Delivery, ErrorClass, InvalidTarget, Readiness, TargetState,
 };
 use factum_store::BoxFuture;
 use redis::aio::MultiplexedConnection;
@@ -133,6 +133,10 @@ impl Deliver for Target {
         delivery: &'a Delivery,
     ) -> BoxFuture<'a, Result<Delivered, DeliverError>> {
         Box::pin(self.gate.pass(self.attempt(delivery)))
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.gate.readiness()
     }
 
     fn state(&self) -> TargetState {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use factum_engine::{
-    Deliver, DeliverError, Delivered, Delivery, ErrorClass, InvalidTarget, TargetState,
+    Deliver, DeliverError, Delivered, Delivery, ErrorClass, InvalidTarget, Readiness, TargetState,
 };
 use factum_model::Clock;
 use factum_store::BoxFuture;
@@ -229,6 +229,10 @@ impl Deliver for Target {
         delivery: &'a Delivery,
     ) -> BoxFuture<'a, Result<Delivered, DeliverError>> {
         Box::pin(self.gate.pass(self.attempt(delivery)))
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.gate.readiness()
     }
 
     fn state(&self) -> TargetState {

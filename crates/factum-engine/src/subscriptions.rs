@@ -32,7 +32,7 @@ pub use self::definition::{Definition, FilterForm, NewSubscription, Start, Subsc
 pub use self::error::SubscriptionError;
 pub use self::feed::{Feed, Take};
 pub use self::handout::{
-    Handler, Handout, HandoutToken, InvalidHandoutToken, Outcome, Settled, Verdict,
+    Handler, Handout, HandoutToken, InvalidHandoutToken, Outcome, Readiness, Settled, Verdict,
 };
 pub use self::options::SubscriptionOptions;
 pub use self::service::Subscriptions;

@@ -9,6 +9,7 @@ use thiserror::Error as ThisError;
 
 use super::delivery::{Delivered, Delivery};
 use super::error::DeliverError;
+use crate::subscriptions::Readiness;
 
 /// Something that takes events: a webhook, a queue, a mailbox.
 ///
@@ -27,6 +28,12 @@ pub trait Deliver: Send + Sync + fmt::Debug + 'static {
         &'a self,
         delivery: &'a Delivery,
     ) -> BoxFuture<'a, Result<Delivered, DeliverError>>;
+
+    /// Says whether there is any use in deliveries now. While there is none, events stay queued
+    /// and nothing is written for them.
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
 
     /// Says how the target is.
     fn state(&self) -> TargetState;

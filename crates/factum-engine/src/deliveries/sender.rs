@@ -19,7 +19,7 @@ use super::record::{DeliveryStatus, cut};
 use super::runner::Shared;
 use crate::deliver::{Again, Deliver, DeliverError, Delivered, Delivery, ErrorClass};
 use crate::rules::{Rule, RuleTarget};
-use crate::subscriptions::{Handler, Handout, Outcome, Verdict};
+use crate::subscriptions::{Handler, Handout, Outcome, Readiness, Verdict};
 
 /// How long a rate limit may hold an event before it is given back.
 const LIMIT_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -299,6 +299,10 @@ impl Handler for Sender {
                 Outcome::Retry { after: None, cause }.into()
             })
         })
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.to.readiness()
     }
 }
 

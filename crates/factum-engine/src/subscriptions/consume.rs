@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::SubscriptionError;
 use super::feed::{Feed, Look};
-use super::handout::{Handler, Handout, Outcome, Settled, Verdict};
+use super::handout::{Handler, Handout, Outcome, Readiness, Settled, Verdict};
 use super::settle::Item;
 
 /// How a handler is used.
@@ -33,13 +33,18 @@ impl Default for HandlerOptions {
 
 /// How long to wait before something that failed is tried again.
 const FAILED_WAIT: Duration = Duration::from_millis(500);
+/// The longest to leave a handler alone that is not ready: it may be ready earlier than it said.
+const NOT_READY_MAX: Duration = Duration::from_secs(1);
 
 /// What a task of a consumer ends with.
 enum Done {
-    Looked(Result<Look, SubscriptionError>),
+    Looked(Looked),
     Handled(Verdict),
-    Committed(Result<Vec<Settled>, SubscriptionError>),
+    Committed(Result<Vec<Settled>, SubscriptionError>, Option<Looked>),
 }
+
+/// What a look at the queue came to.
+type Looked = Result<Look, SubscriptionError>;
 
 /// A consumer at work.
 struct Consumer {
@@ -54,8 +59,11 @@ struct Consumer {
     /// How many outcomes are being committed.
     committing: usize,
     is_looking: bool,
+    /// Something was queued while it looked, and may have come too late for that.
+    was_woken: bool,
     /// When to look for more.
     look_at: Instant,
+    is_stopping: bool,
 }
 
 impl Feed {
@@ -93,7 +101,9 @@ impl Feed {
             said: Vec::new(),
             committing: 0,
             is_looking: false,
+            was_woken: false,
             look_at: Instant::now(),
+            is_stopping: false,
         };
         while !stop.is_cancelled() {
             consumer.look();
@@ -103,7 +113,7 @@ impl Feed {
                 () = stop.cancelled() => {}
                 Some(done) = consumer.tasks.join_next_with_id() => consumer.take_in(done),
                 changed = ready.changed() => match changed {
-                    Ok(()) => consumer.look_at = Instant::now(),
+                    Ok(()) => consumer.wake(),
                     Err(_) => break,
                 },
                 () = tokio::time::sleep_until(look_at), if sleeps => {}
@@ -111,6 +121,11 @@ impl Feed {
             consumer.commit();
         }
         consumer.finish().await;
+    }
+
+    /// Claims for the handler of this node.
+    async fn look_here(&self, limit: usize) -> Looked {
+        self.look(&self.inner.options.node, limit).await
     }
 
     fn warn(&self, error: &SubscriptionError) {
@@ -127,45 +142,48 @@ impl Consumer {
         self.options.concurrency.max(1).saturating_sub(busy)
     }
 
+    fn wake(&mut self) {
+        self.was_woken = self.is_looking;
+        self.look_at = Instant::now();
+    }
+
     /// Claims more, if it is time and there is room.
     fn look(&mut self) {
-        let room = self.room();
-        if self.is_looking || room == 0 || Instant::now() < self.look_at {
+        if self.is_looking || self.room() == 0 || Instant::now() < self.look_at {
+            return;
+        }
+        let limit = self.wanted(self.room());
+        if limit == 0 {
             return;
         }
         self.is_looking = true;
         let feed = self.feed.clone();
-        self.tasks.spawn(async move {
-            let node = feed.inner.options.node.clone();
-            Done::Looked(feed.look(&node, room).await)
-        });
+        let looked = async move { Done::Looked(feed.look_here(limit).await) };
+        self.tasks.spawn(looked);
+    }
+
+    /// Says for how many events there is a use, where there is room for some.
+    fn wanted(&mut self, room: usize) -> usize {
+        match self.handler.readiness() {
+            Readiness::Ready => room,
+            Readiness::One => room.min(1),
+            Readiness::NotFor(wait) => {
+                self.look_at = Instant::now() + wait.min(NOT_READY_MAX);
+                0
+            }
+        }
     }
 
     fn take_in(&mut self, done: Result<(Id, Done), JoinError>) {
         match done {
-            Ok((_, Done::Looked(Ok(look)))) => {
-                self.is_looking = false;
-                let pause = look.next.unwrap_or(Duration::MAX).min(self.feed.poll());
-                // Whoever got something gets more at once, most likely.
-                let pause = if look.handouts.is_empty() {
-                    pause
-                } else {
-                    Duration::ZERO
-                };
-                self.look_at = Instant::now() + pause;
-                for handout in look.handouts {
-                    self.handle(handout);
-                }
-            }
-            Ok((_, Done::Looked(Err(error)))) => {
-                self.is_looking = false;
-                self.feed.warn(&error);
-                self.look_at = Instant::now() + FAILED_WAIT;
-            }
+            Ok((_, Done::Looked(looked))) => self.looked(looked),
             Ok((id, Done::Handled(verdict))) => self.said_of(id, verdict),
-            Ok((_, Done::Committed(settled))) => {
+            Ok((_, Done::Committed(settled, looked))) => {
                 self.committing = 0;
                 self.look_at = Instant::now();
+                if let Some(looked) = looked {
+                    self.looked(looked);
+                }
                 // What could not be made durable is handed out again when its time is up.
                 if let Err(error) = settled {
                     self.feed.warn(&error);
@@ -177,6 +195,31 @@ impl Consumer {
                 let cause = "the handler panicked".to_owned();
                 let after = None;
                 self.said_of(error.id(), Outcome::Retry { after, cause }.into());
+            }
+        }
+    }
+
+    fn looked(&mut self, looked: Looked) {
+        self.is_looking = false;
+        let was_woken = std::mem::take(&mut self.was_woken);
+        match looked {
+            // What is claimed when it stops is given back at the end.
+            Ok(_) if self.is_stopping => {}
+            Ok(look) => {
+                // Whoever got something gets more at once, most likely.
+                let pause = if was_woken || !look.handouts.is_empty() {
+                    Duration::ZERO
+                } else {
+                    look.next.unwrap_or(Duration::MAX).min(self.feed.poll())
+                };
+                self.look_at = Instant::now() + pause;
+                for handout in look.handouts {
+                    self.handle(handout);
+                }
+            }
+            Err(error) => {
+                self.feed.warn(&error);
+                self.look_at = Instant::now() + FAILED_WAIT;
             }
         }
     }
@@ -206,25 +249,41 @@ impl Consumer {
     }
 
     /// Commits what was said, all of it together. What is said meanwhile waits for the next time.
+    ///
+    /// A store that is this node's alone takes changes in the order in which they are handed over:
+    /// there the next claim is handed over right behind, so that both are one commit. What is
+    /// claimed is with the handler only after what was said is durable.
     fn commit(&mut self) {
         if self.committing > 0 || self.said.is_empty() {
             return;
         }
         let said = std::mem::take(&mut self.said);
         self.committing = said.len();
+        let room = self.options.concurrency.saturating_sub(self.out.len());
+        let may_look = !self.is_stopping && !self.is_looking && room > 0;
+        let limit = if may_look && !self.feed.inner.state.capability().shared {
+            self.wanted(room)
+        } else {
+            0
+        };
         let feed = self.feed.clone();
-        self.tasks
-            .spawn(async move { Done::Committed(feed.commit(said).await) });
+        if limit == 0 {
+            let commit = async move { Done::Committed(feed.commit(said).await, None) };
+            self.tasks.spawn(commit);
+            return;
+        }
+        self.is_looking = true;
+        self.tasks.spawn(async move {
+            let (settled, looked) = tokio::join!(feed.commit(said), feed.look_here(limit));
+            Done::Committed(settled, Some(looked))
+        });
     }
 
     /// Waits for what is out, and commits it.
     async fn finish(&mut self) {
+        self.is_stopping = true;
         while let Some(done) = self.tasks.join_next_with_id().await {
-            match done {
-                // What was claimed at the last moment is given back below.
-                Ok((_, Done::Looked(_))) => {}
-                done => self.take_in(done),
-            }
+            self.take_in(done);
             self.commit();
         }
         let node = self.feed.inner.options.node.clone();

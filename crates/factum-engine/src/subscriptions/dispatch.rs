@@ -36,6 +36,9 @@ struct Tenure {
     /// The checkpoint that is stored says so much.
     stored: Option<Position>,
     stored_at: Instant,
+    /// How many more events may be queued before it is looked how many there are: outcomes only
+    /// ever make more room.
+    room: usize,
 }
 
 /// How a tenure went on.
@@ -114,6 +117,7 @@ impl Feed {
             position,
             stored: position,
             stored_at: Instant::now(),
+            room: 0,
             fence,
         };
         let worked = self.work(&mut tenure, stop).await;
@@ -179,15 +183,22 @@ impl Feed {
         if store.head() <= tenure.position {
             return Ok(Step::AtHead);
         }
-        let room = self.room().await?;
-        if room == 0 {
-            return Ok(Step::Full);
+        // One by one would be a commit for each.
+        let room_min = (inner.spec.settings.window_max / 8).max(1);
+        if tenure.room < room_min {
+            tenure.room = self.room().await?;
+            if tenure.room < room_min {
+                inner.counters.window_full.add(1);
+                return Ok(Step::Full);
+            }
         }
+        let changes_max = inner.state.limits().batch_changes_max.saturating_sub(1);
+        let limit = tenure.room.min(inner.options.batch_events_max);
         let page = store.read_log(LogRead {
             filter: inner.spec.filter.clone(),
             visibility: inner.spec.visibility,
             after: tenure.position,
-            limit: room,
+            limit: limit.min(changes_max.max(1)),
             page_bytes_max: inner.options.batch_bytes_max,
             scan_max: inner.options.scan_max,
             ..LogRead::forwards()
@@ -216,17 +227,36 @@ impl Feed {
             changes.push(Change::put(id, Precondition::Any, put));
         }
         let fences = vec![tenure.fence.clone()];
-        inner.state.apply(Batch { changes, fences }).await?;
+        let n_events = page.events.len();
+        self.keep(page.events);
+        self.queue(Batch { changes, fences }).await?;
         tenure.position = page.scanned_to;
         tenure.stored = page.scanned_to;
         tenure.stored_at = Instant::now();
-        inner.counters.queued.add(page.events.len());
-        self.keep(page.events);
-        self.wake_consumers();
+        tenure.room = tenure.room.saturating_sub(n_events);
+        inner.counters.queued.add(n_events);
         Ok(Step::Again)
     }
 
-    /// Returns how many events may be queued now.
+    /// Queues events, and wakes those who wait for them.
+    ///
+    /// A store that is this node's alone takes changes in the order in which they are handed over:
+    /// there consumers are woken as soon as it has the batch, so that their claims are committed
+    /// together with it.
+    async fn queue(&self, batch: Batch) -> Result<(), SubscriptionError> {
+        let state = &self.inner.state;
+        let handed_over = state.apply(batch);
+        if state.capability().shared {
+            handed_over.await?;
+            self.wake_consumers();
+        } else {
+            let (applied, ()) = tokio::join!(handed_over, async { self.wake_consumers() });
+            applied?;
+        }
+        Ok(())
+    }
+
+    /// Looks how many events may be queued now.
     async fn room(&self) -> Result<usize, SubscriptionError> {
         let inner = &*self.inner;
         let settings = &inner.spec.settings;
@@ -236,19 +266,7 @@ impl Feed {
             return Ok(0);
         }
         let n_open = usize::try_from(queue.n_due + queue.n_claimed).unwrap_or(usize::MAX);
-        let room = settings.window_max.saturating_sub(n_open);
-        // One by one would be a commit for each.
-        if room < (settings.window_max / 8).max(1) {
-            inner.counters.window_full.add(1);
-            return Ok(0);
-        }
-        let changes_max = inner
-            .state
-            .limits()
-            .batch_changes_max
-            .saturating_sub(1)
-            .max(1);
-        Ok(room.min(inner.options.batch_events_max).min(changes_max))
+        Ok(settings.window_max.saturating_sub(n_open))
     }
 
     /// Reads where the subscription is; where it begins, if it has not begun.

@@ -151,6 +151,17 @@ pub enum Settled {
     Stale,
 }
 
+/// What a handler can do with more events at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It takes as many as its concurrency allows.
+    Ready,
+    /// It takes one, to see how that goes.
+    One,
+    /// It takes none, and is to be asked again after this time.
+    NotFor(Duration),
+}
+
 /// Handles the events of a subscription within the process.
 ///
 /// It gets an event again after a crash, after a failure, and when the outcome could not be made
@@ -210,6 +221,12 @@ pub trait Handler: Send + Sync + fmt::Debug + 'static {
     /// Handles an event. A future that does not end in time is dropped, and a panic is contained;
     /// both are failed attempts.
     fn handle<'a>(&'a self, handout: &'a Handout) -> BoxFuture<'a, Verdict>;
+
+    /// Says whether there is any use in handing it events now. What is not handed out stays queued
+    /// at no cost, where an outcome "again later" would be written for each event.
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
 }
 
 #[cfg(test)]
