@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use factum_engine::{DeliverError, Delivered, ErrorClass, InvalidTarget, TargetState};
+use factum_engine::{DeliverError, Delivered, ErrorClass, InvalidTarget, Readiness, TargetState};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 

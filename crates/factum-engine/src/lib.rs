@@ -71,6 +71,7 @@ pub use crate::schedule::{
 pub use crate::subscriptions::{
     Backoff, Counter, Definition, Feed, FeedCounters, FeedId, FeedSettings, FeedSpec, FeedStatus,
     FilterForm, Handler, HandlerOptions, Handout, HandoutToken, InvalidHandoutToken,
-    NewSubscription, Order, Outcome, ParkedAct, ParkedChoice, ParkedEvent, ParkedPage, Settled,
-    Start, SubscriptionError, SubscriptionInfo, SubscriptionOptions, Subscriptions, Take, Verdict,
+    NewSubscription, Order, Outcome, ParkedAct, ParkedChoice, ParkedEvent, ParkedPage, Readiness,
+    Settled, Start, SubscriptionError, SubscriptionInfo, SubscriptionOptions, Subscriptions, Take,
+    Verdict,
 };
