@@ -23,6 +23,8 @@ mod definition;
 mod excerpt;
 mod gate;
 mod guard;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "mail")]
 mod mail;
 #[cfg(feature = "nats")]
@@ -35,6 +37,8 @@ mod rabbitmq;
 mod redis;
 mod secret;
 mod server;
+#[cfg(any(feature = "redis", feature = "kafka"))]
+mod stream;
 mod targets;
 mod template;
 #[cfg(test)]

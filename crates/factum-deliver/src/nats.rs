@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::definition::Kind;
 use crate::gate::{Gate, GateDefinition};
 use crate::outside::Outside;
-use crate::payload::{Payload, PayloadDefinition};
+use crate::payload::{Payload, PayloadDefinition, header_value};
 use crate::secret::{Plain, Secret};
 use crate::server::{Kept, Server, ServerDefinition, first_of};
 use crate::text::ShortText;
@@ -195,7 +195,7 @@ impl Target {
         headers.insert("Nats-Msg-Id", delivery.id.to_string());
         headers.insert("Content-Type", rendered.content_type);
         for (name, value) in rendered.attributes {
-            headers.insert(format!("ce-{name}"), value);
+            headers.insert(format!("ce-{name}"), header_value(&value));
         }
         // A connection that broke is given up, since the next one is made to an address that is
         // checked anew.

@@ -58,7 +58,7 @@ pub(crate) struct Rendered {
     pub(crate) body: Bytes,
     pub(crate) content_type: String,
     /// The attributes of a CloudEvent in binary form, without the prefix that the protocol gives
-    /// them. Names and values are ASCII without control characters.
+    /// them. Where a protocol takes no text of any kind, [`header_value`] encodes them.
     pub(crate) attributes: Vec<(&'static str, String)>,
 }
 
@@ -179,8 +179,7 @@ pub(crate) fn unrenderable(error: &dyn std::fmt::Display) -> DeliverError {
     DeliverError::lasting(ErrorClass::Payload, error.to_string())
 }
 
-/// Returns the attributes of the CloudEvent that the structured form would have, encoded as the
-/// HTTP binding says: percent-encoded where they are not plain ASCII.
+/// Returns the attributes of the CloudEvent that the structured form would have.
 fn attributes_of(delivery: &Delivery) -> Result<Vec<(&'static str, String)>, DeliverError> {
     const NAMES: [&str; 15] = [
         "specversion",
@@ -203,18 +202,22 @@ fn attributes_of(delivery: &Delivery) -> Result<Vec<(&'static str, String)>, Del
     write_cloud_event(&mut json, &delivery.event);
     let event: Value = serde_json::from_slice(&json).map_err(|error| unrenderable(&error))?;
     let text = |value: &Value| match value {
-        Value::String(text) => encode(text),
+        Value::String(text) => text.clone(),
         other => other.to_string(),
     };
     Ok(NAMES
         .iter()
         .filter_map(|&name| Some((name, text(event.get(name)?))))
         // No server takes headers of any length; who needs long metadata takes another shape.
-        .filter(|(name, value)| *name != "metadata" || value.len() <= METADATA_BYTES_MAX)
+        .filter(|(name, value)| {
+            *name != "metadata" || header_value(value).len() <= METADATA_BYTES_MAX
+        })
         .collect())
 }
 
-fn encode(text: &str) -> String {
+/// Encodes an attribute as the HTTP binding of CloudEvents says: percent-encoded where it is not
+/// plain ASCII.
+pub(crate) fn header_value(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if (0x21..=0x7e).contains(&byte) && byte != b'"' && byte != b'%' {

@@ -12,18 +12,16 @@ use factum_engine::{
 use factum_store::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError, ServerErrorKind};
-use rustls_pki_types::ServerName;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
 
 use crate::definition::Kind;
 use crate::gate::{Gate, GateDefinition};
-use crate::outside::{Outside, tls};
+use crate::outside::Outside;
 use crate::payload::{Payload, PayloadDefinition, Rendered};
 use crate::secret::{Plain, Secret};
-use crate::server::{Kept, Server, ServerDefinition, first_of};
+use crate::server::{Kept, Server, ServerDefinition};
+use crate::stream::{Stream, dial};
 use crate::text::ShortText;
 
 const PORT: u16 = 6379;
@@ -195,41 +193,16 @@ impl Target {
         if let Some(password) = &self.password {
             info = info.set_password(password.reveal());
         }
-        let sockets = self.server.sockets().await?;
-        let stream = first_of(sockets, |socket| {
-            Box::pin(async move {
-                let connected = TcpStream::connect(socket).await;
-                connected.map_err(|error| no_connection(&error))
-            })
-        });
-        let stream = stream.await?;
-        let (commands, driver) = match &self.server.roots {
-            Some(roots) => {
-                let unusable = |error: rustls::Error| {
-                    DeliverError::lasting(ErrorClass::Tls, error.to_string())
-                };
-                let tls = tls(Arc::clone(roots)).map_err(unusable)?;
-                let name = ServerName::try_from(self.server.host.name())
-                    .map_err(|error| DeliverError::lasting(ErrorClass::Tls, error.to_string()))?;
-                let connector = TlsConnector::from(Arc::new(tls));
-                let stream = connector.connect(name, stream).await.map_err(|error| {
-                    DeliverError::passing(ErrorClass::Tls, format!("no TLS: {error}"))
-                })?;
-                begin(&info, stream).await?
-            }
-            None => begin(&info, stream).await?,
-        };
+        let stream = dial(&self.server).await?;
+        let (commands, driver) = begin(&info, stream).await?;
         Ok(Connection { commands, driver })
     }
 }
 
-async fn begin<S>(
+async fn begin(
     info: &RedisConnectionInfo,
-    stream: S,
-) -> Result<(MultiplexedConnection, JoinHandle<()>), DeliverError>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
+    stream: Stream,
+) -> Result<(MultiplexedConnection, JoinHandle<()>), DeliverError> {
     // How long an attempt may take is known to the gate alone.
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let begun = MultiplexedConnection::new_with_config(info, stream, config).await;
@@ -243,10 +216,6 @@ where
 )]
 fn spawn(driver: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(driver)
-}
-
-fn no_connection(error: &std::io::Error) -> DeliverError {
-    DeliverError::passing(ErrorClass::Connect, format!("no connection: {error}"))
 }
 
 /// Says what kind of failure the client ran into.

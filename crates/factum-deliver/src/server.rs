@@ -2,7 +2,7 @@
 //! and the one connection itself.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use factum_engine::{DeliverError, ErrorClass, InvalidTarget};
@@ -33,6 +33,28 @@ impl ServerDefinition {
     pub(crate) const fn is_encrypted(&self) -> bool {
         self.tls
     }
+
+    /// Reads `host` or `host:port`; an IPv6 address stands in brackets.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub(crate) fn parse(
+        text: &str,
+        tls: bool,
+        ca_certificates: Option<&str>,
+    ) -> Result<Self, &'static str> {
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            Some(_) | None => (text, None),
+        };
+        let port = port.map(str::parse).transpose();
+        Ok(Self {
+            host: host.to_owned(),
+            port: port.map_err(|_| "must be a host, or a host, ':' and a port")?,
+            tls,
+            ca_certificates: ca_certificates.map(str::to_owned),
+        })
+    }
 }
 
 const fn yes() -> bool {
@@ -40,6 +62,7 @@ const fn yes() -> bool {
 }
 
 /// A server that was checked.
+#[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) host: Host,
     pub(crate) port: u16,
@@ -65,7 +88,8 @@ impl Server {
         Self::checked(definition, default_port, outside).map_err(|fault| fault.under("/server"))
     }
 
-    fn checked(
+    /// Checks where a server is; the pointers of faults begin at the definition of the server.
+    pub(crate) fn checked(
         definition: &ServerDefinition,
         default_port: u16,
         outside: &Outside,
@@ -97,6 +121,20 @@ impl Server {
             roots,
             ca_certificates: definition.ca_certificates.clone(),
             guard: Arc::clone(&outside.guard),
+        })
+    }
+
+    /// Returns another server that is reached as this one is; `None` if what is given is no host. It
+    /// is checked when it is connected to.
+    pub(crate) fn elsewhere(&self, host: &str, port: u16) -> Option<Self> {
+        let host = match host.parse::<Ipv6Addr>() {
+            Ok(address) => Host::Address(address.into()),
+            Err(_) => Host::parse(host).ok()?,
+        };
+        Some(Self {
+            host,
+            port,
+            ..self.clone()
         })
     }
 

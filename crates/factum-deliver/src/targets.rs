@@ -27,6 +27,7 @@ struct Row {
         feature = "nats",
         feature = "rabbitmq",
         feature = "redis",
+        feature = "kafka",
         feature = "mail"
     )),
     expect(dead_code, reason = "without a kind there is no row")
@@ -50,12 +51,14 @@ const KINDS: &[Row] = &[
     row::<crate::rabbitmq::RabbitMq>(),
     #[cfg(feature = "redis")]
     row::<crate::redis::Redis>(),
+    #[cfg(feature = "kafka")]
+    row::<crate::kafka::Kafka>(),
     #[cfg(feature = "mail")]
     row::<crate::mail::Mail>(),
 ];
 
 /// Every kind that there is.
-const NAMES: &[&str] = &["webhook", "nats", "rabbitmq", "redis", "mail"];
+const NAMES: &[&str] = &["webhook", "nats", "rabbitmq", "redis", "kafka", "mail"];
 
 /// The most bytes that a definition may have.
 const DEFINITION_BYTES_MAX: usize = 128 * 1024;

@@ -25,7 +25,7 @@ use crate::definition::{Kind, escape};
 use crate::gate::{Gate, GateDefinition};
 use crate::guard::{Guard, Host, check_url, refusal_in};
 use crate::outside::{DeliverLimits, Outside, tls};
-use crate::payload::{Payload, PayloadDefinition};
+use crate::payload::{Payload, PayloadDefinition, header_value};
 use crate::secret::Secret;
 use crate::server::refused;
 
@@ -257,7 +257,7 @@ impl Target {
         set(CONTENT_TYPE, &rendered.content_type)?;
         for (name, value) in &rendered.attributes {
             let name = format!("ce-{name}").parse();
-            set(name.map_err(|error| failed(&error))?, value)?;
+            set(name.map_err(|error| failed(&error))?, &header_value(value))?;
         }
         // The timestamp is of the attempt, so that receivers can refuse what is replayed.
         let seconds = self.clock.now().as_micros().div_euclid(1_000_000);

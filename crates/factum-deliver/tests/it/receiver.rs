@@ -68,16 +68,7 @@ impl Receiver {
 
     /// Starts a receiver that speaks TLS.
     pub(crate) async fn start_tls(answers: Vec<Answer>, certificate: &str, key: &str) -> Self {
-        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(certificate, key);
         Self::start_at("127.0.0.1", answers, Some(acceptor)).await
     }
 
@@ -136,6 +127,20 @@ impl Receiver {
     pub(crate) fn connections(&self) -> usize {
         *self.connections.lock().unwrap()
     }
+}
+
+/// Returns what accepts TLS with a certificate and its key.
+pub(crate) fn acceptor(certificate: &str, key: &str) -> TlsAcceptor {
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 #[expect(
