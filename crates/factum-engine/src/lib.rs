@@ -65,8 +65,9 @@ pub use crate::rules::{
     RuleLimits, RuleOutcome, RuleStart, RuleTarget, Rules, TestedEvent,
 };
 pub use crate::schedule::{
-    Calendar, Firing, InvalidScheduleId, Missed, NewScheduled, Schedule, ScheduleError, ScheduleId,
-    ScheduleMeters, ScheduleOptions, SchedulePage, ScheduleScan, Scheduled, When,
+    Calendar, Firing, InvalidScheduleId, LATENESS_BOUNDS_MS, Missed, NewScheduled, Schedule,
+    ScheduleError, ScheduleId, ScheduleMeters, ScheduleOptions, SchedulePage, ScheduleScan,
+    Scheduled, When,
 };
 pub use crate::subscriptions::{
     Backoff, Counter, Definition, Feed, FeedCounters, FeedId, FeedSettings, FeedSpec, FeedStatus,

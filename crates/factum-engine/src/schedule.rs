@@ -13,16 +13,17 @@ mod calendar;
 mod entry;
 mod error;
 mod fire;
+mod meters;
 mod record;
 
 pub use self::calendar::{Calendar, Missed};
 pub use self::entry::{
-    Firing, NewScheduled, ScheduleId, ScheduleMeters, SchedulePage, ScheduleScan, Scheduled, When,
+    Firing, NewScheduled, ScheduleId, SchedulePage, ScheduleScan, Scheduled, When,
 };
 pub use self::error::{InvalidScheduleId, ScheduleError};
+pub use self::meters::{LATENESS_BOUNDS_MS, ScheduleMeters};
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use factum_model::{MonotonicIds, Timestamp};
@@ -31,7 +32,7 @@ use factum_store::{
     StateError, StateStore,
 };
 
-use self::entry::Meters;
+use self::meters::Meters;
 use self::record::Stored;
 use crate::check;
 use crate::engine::Engine;
@@ -205,14 +206,11 @@ impl Schedule {
     /// [`ScheduleError`].
     pub async fn meters(&self) -> Result<ScheduleMeters, ScheduleError> {
         let queue = self.shared.state.queue(KIND.parse()?).await?;
-        let meters = &self.shared.meters;
         Ok(ScheduleMeters {
             entries: queue.n_records,
+            entries_max: self.shared.options.entries_max as u64,
             due: queue.n_due + queue.n_claimed,
-            fired: meters.fired.load(Ordering::Relaxed),
-            repeated: meters.repeated.load(Ordering::Relaxed),
-            late: meters.late.load(Ordering::Relaxed),
-            failed: meters.failed.load(Ordering::Relaxed),
+            ..self.shared.meters.counted()
         })
     }
 
@@ -249,6 +247,11 @@ impl Schedule {
         if usize::try_from(queue.n_records).is_ok_and(|count| count < limit) {
             Ok(())
         } else {
+            self.shared.meters.refused();
+            tracing::warn!(
+                limit,
+                "as many events are scheduled as may be; another one is refused"
+            );
             Err(ScheduleError::TooMany { limit })
         }
     }

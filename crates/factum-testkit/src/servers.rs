@@ -10,7 +10,7 @@ mod redis;
 
 pub use self::libraries::{Libraries, Library};
 pub use self::mail::{MailSink, ReceivedMail, Security};
-pub use self::nats::NatsServer;
+pub use self::nats::{NatsConsumer, NatsServer};
 pub use self::process::free_port;
 pub use self::rabbitmq::RabbitMqServer;
 pub use self::redis::RedisServer;

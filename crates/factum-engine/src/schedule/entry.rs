@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use factum_model::{EventId, IdSource, NewEvent, Timestamp};
@@ -122,29 +121,4 @@ pub struct SchedulePage {
     pub items: Vec<Scheduled>,
     /// There are more.
     pub has_more: bool,
-}
-
-/// What was counted on this node since its start, and what waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ScheduleMeters {
-    /// How many events are scheduled.
-    pub entries: u64,
-    /// How many of them are due and not fired yet.
-    pub due: u64,
-    /// How many firings were appended.
-    pub fired: u64,
-    /// How many firings had been appended already, by a node that did not get to say so.
-    pub repeated: u64,
-    /// How many firings were late.
-    pub late: u64,
-    /// How many firings were refused for good.
-    pub failed: u64,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Meters {
-    pub(super) fired: AtomicU64,
-    pub(super) repeated: AtomicU64,
-    pub(super) late: AtomicU64,
-    pub(super) failed: AtomicU64,
 }

@@ -1,6 +1,5 @@
 //! Fires what is due.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use factum_model::{ErrorCode, EventId, Timestamp};
@@ -80,7 +79,9 @@ impl Schedule {
         let claimed = self.shared.state.claim(Claim {
             kind: KIND.parse()?,
             owner: options.node.clone(),
-            limit: options.batch_max,
+            limit: options
+                .batch_max
+                .clamp(1, self.shared.state.limits().page_records_max),
             visibility: options.claim_time,
             order: ClaimOrder::Free,
         });
@@ -118,7 +119,7 @@ impl Schedule {
             Err(error) => {
                 // Tried again for ever it would only be in the way of others.
                 tracing::error!(id = %record.id.key, %error, "a scheduled event cannot be read");
-                self.shared.meters.failed.fetch_add(1, Ordering::Relaxed);
+                self.shared.meters.failed();
                 let put = Put::new(record.body.clone());
                 return self.settle(&record, Some(put)).await;
             }
@@ -172,12 +173,11 @@ impl Schedule {
         let id = &record.id.key;
         match fired {
             Fired::Appended(at) => {
-                meters.fired.fetch_add(1, Ordering::Relaxed);
-                self.tell_if_late(id.as_str(), &stored, at);
+                self.note_fired(id.as_str(), &stored, at);
                 stored.fired(at, event_id);
             }
             Fired::Repeated(at) => {
-                meters.repeated.fetch_add(1, Ordering::Relaxed);
+                meters.repeated();
                 stored.fired(at, event_id);
             }
             Fired::Later(reason) => {
@@ -188,7 +188,7 @@ impl Schedule {
             }
             Fired::Never(reason) => {
                 tracing::error!(%id, %reason, "a scheduled event cannot be appended");
-                meters.failed.fetch_add(1, Ordering::Relaxed);
+                meters.failed();
                 stored.failure = Some(reason);
                 return Ok(Some(Put::new(stored.encode()?)));
             }
@@ -203,11 +203,12 @@ impl Schedule {
         Ok(Some(Put::new(stored.encode()?).due(Due::At(next))))
     }
 
-    fn tell_if_late(&self, id: &str, stored: &Stored, recorded_at: Timestamp) {
+    fn note_fired(&self, id: &str, stored: &Stored, recorded_at: Timestamp) {
         let late_micros = recorded_at.as_micros() - stored.due_micros;
         let late = Duration::from_micros(u64::try_from(late_micros).unwrap_or(0));
+        self.shared.meters.fired(late);
         if late >= self.shared.options.late_after {
-            self.shared.meters.late.fetch_add(1, Ordering::Relaxed);
+            self.shared.meters.was_late();
             let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(id, due_at = %stored.due(), late_ms, "a scheduled event fired late");
         }

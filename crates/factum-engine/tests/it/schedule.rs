@@ -329,6 +329,9 @@ async fn there_is_room_for_so_many_and_no_more() {
     schedule.add(new("b", far()), "x").await.unwrap();
     let error = schedule.add(new("c", far()), "x").await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::LimitExceeded);
+    let meters = schedule.meters().await.unwrap();
+    let of = (meters.entries, meters.entries_max, meters.refused);
+    assert_eq!(of, (2, 2, 1));
 }
 
 /// Nodes that run the schedule until they are ended in the middle of it.

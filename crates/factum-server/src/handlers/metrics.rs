@@ -1,6 +1,7 @@
 //! `GET /metrics`.
 
 mod deliveries;
+mod schedule;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -34,6 +35,12 @@ pub(crate) async fn page(State(state): State<AppState>) -> Result<Response, ApiE
     write_metrics(&mut page, &state.sessions.metrics());
     if let Some(deliveries) = &state.services.deliveries {
         deliveries::write(&mut page, deliveries).await?;
+    }
+    if let Some(schedule) = &state.services.schedule
+        // While the bookkeeping fails the rest of the page is wanted most.
+        && let Ok(meters) = schedule.meters().await
+    {
+        schedule::write(&mut page, &meters);
     }
     let head = state.engine.head().map_or(0, Position::get);
     page.value(

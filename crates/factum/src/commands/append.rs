@@ -51,6 +51,14 @@ pub(crate) struct Args {
         conflicts_with = "metadata"
     )]
     user_id: Option<String>,
+    /// The key that rules route it by
+    #[arg(
+        long,
+        value_name = "KEY",
+        requires = "event_type",
+        conflicts_with = "metadata"
+    )]
+    routing_key: Option<String>,
     /// What the stream must be at: any, noStream, exists, or its last sequence number
     #[arg(long, value_name = "VERSION", requires = "event_type")]
     expected_version: Option<String>,
@@ -178,6 +186,9 @@ fn known_metadata(args: &Args) -> Value {
     let mut metadata = Map::new();
     if let Some(user_id) = &args.user_id {
         metadata.insert("userId".to_owned(), json!(user_id));
+    }
+    if let Some(routing_key) = &args.routing_key {
+        metadata.insert("routingKey".to_owned(), json!(routing_key));
     }
     if !args.tags.is_empty() {
         metadata.insert("tags".to_owned(), json!(args.tags));

@@ -257,6 +257,16 @@ keys! {
     dead_letters_age_ms_max: Millis = "dead_letters.age_ms_max", "7776000000", "ms";
     /// How many dead letters are tried again at once.
     dead_letters_retry_concurrency: Count = "dead_letters.retry_concurrency", "8", "deliveries";
+    /// The largest number of scheduled events.
+    schedule_count_max: Count = "schedule.count_max", "100000", "events";
+    /// How often to look for what other nodes have scheduled.
+    schedule_poll_ms: Millis = "schedule.poll_ms", "500", "ms";
+    /// How long a node may take to append a scheduled event before another one does.
+    schedule_claim_ms: Millis = "schedule.claim_ms", "30000", "ms";
+    /// How many scheduled events are appended at once.
+    schedule_batch_events_max: Count = "schedule.batch_events_max", "64", "events";
+    /// From how late on a scheduled event is logged and counted as late.
+    schedule_late_ms: Millis = "schedule.late_ms", "5000", "ms";
     /// The largest number of open connections.
     http_connections_max: Count = "http.connections_max", "8192", "connections";
     /// How many bytes of request bodies may be in memory at once.

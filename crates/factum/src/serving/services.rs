@@ -37,7 +37,7 @@ pub(crate) async fn open(config: &Config, engine: &Engine) -> anyhow::Result<Ser
     let subscriptions = Subscriptions::open(engine.clone(), options.clone(), FORM)
         .await
         .context("opening the subscriptions")?;
-    let planned = ScheduleOptions::of(options.node.clone());
+    let planned = schedule(config, options.node.clone());
     let schedule = Schedule::new(engine.clone(), planned).context("opening the schedule")?;
     let deliveries = rules::open(config, engine, options).await?;
     Ok(Services {
@@ -89,6 +89,18 @@ pub(crate) fn subscriptions(
         fetch_bytes_max: config.subscriptions_fetch_bytes_max.in_memory(),
         ..SubscriptionOptions::of(node)
     })
+}
+
+/// Returns what the schedule of this node is run with.
+const fn schedule(config: &Config, node: OwnerName) -> ScheduleOptions {
+    ScheduleOptions {
+        node,
+        entries_max: config.schedule_count_max.0,
+        poll_interval: config.schedule_poll_ms.0,
+        claim_time: config.schedule_claim_ms.0,
+        batch_max: config.schedule_batch_events_max.0,
+        late_after: config.schedule_late_ms.0,
+    }
 }
 
 /// Returns the name of this node. A log that only one process can have open has one node, so it

@@ -4,9 +4,6 @@
 //! A short run is part of every test run; `FACTUM_SLOW_TESTS=1` makes it five minutes.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -14,7 +11,8 @@ use std::time::{Duration, Instant};
 use factum_testkit::Random;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, until};
+use crate::harness::until;
+use crate::nodes::{Naming, Nodes};
 
 /// How long a consumer may have an event.
 const DEADLINE: Duration = Duration::from_millis(1500);
@@ -31,92 +29,6 @@ fn duration() -> Duration {
     } else {
         Duration::from_secs(8)
     }
-}
-
-/// The nodes of one log. Some may be away.
-struct Nodes {
-    directories: Vec<PathBuf>,
-    arguments: Vec<String>,
-    servers: Vec<Mutex<Option<Server>>>,
-}
-
-impl Nodes {
-    fn start(root: &Path, n_nodes: usize, more: &[&str]) -> Self {
-        let directories: Vec<_> = (0..n_nodes)
-            .map(|n| root.join(format!("node-{n}")))
-            .collect();
-        let arguments = ["--insecure-no-auth", "--subscriptions-lease-ms", "2000"];
-        let arguments = arguments.iter().chain(more).map(|&word| word.to_owned());
-        let nodes = Self {
-            servers: directories.iter().map(|_| Mutex::new(None)).collect(),
-            directories,
-            arguments: arguments.collect(),
-        };
-        for node in 0..n_nodes {
-            nodes.begin(node);
-        }
-        nodes
-    }
-
-    fn begin(&self, node: usize) {
-        let mut arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        arguments.extend(["--log-level", "error"]);
-        let log = std::process::Stdio::inherit();
-        let server = Server::start_logging(&self.directories[node], &arguments, log);
-        *self.servers[node].lock().unwrap() = Some(server);
-    }
-
-    /// Kills a node and starts it again.
-    fn crash(&self, node: usize) {
-        let server = self.servers[node].lock().unwrap().take();
-        if let Some(server) = server {
-            server.kill();
-        }
-        self.begin(node);
-    }
-
-    /// Sends a request to a node; `None` if it is away or dies.
-    fn ask(&self, node: usize, method: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
-        let run = std::fs::read(self.directories[node].join("server.json")).ok()?;
-        let run: Value = serde_json::from_slice(&run).ok()?;
-        let address = run["url"].as_str()?.strip_prefix("http://")?.to_owned();
-        let body = body.to_string();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let mut stream = TcpStream::connect(address).ok()?;
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .ok()?;
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        let body = if head
-            .to_ascii_lowercase()
-            .contains("transfer-encoding: chunked")
-        {
-            chunked(body)
-        } else {
-            body.to_owned()
-        };
-        Some((status, serde_json::from_str(&body).ok()?))
-    }
-}
-
-fn chunked(mut body: &str) -> String {
-    let mut text = String::new();
-    while let Some((size, rest)) = body.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
-        if size == 0 {
-            break;
-        }
-        text.push_str(rest.get(..size).unwrap_or_default());
-        body = rest.get(size + 2..).unwrap_or_default();
-    }
-    text
 }
 
 /// What is seen of the events from outside.
@@ -274,8 +186,7 @@ fn append(nodes: &Nodes, witness: &Witness<'_>, until: Instant) -> BTreeMap<u64,
             }));
         }
         let body = json!({ "events": events });
-        // The ids make it safe to ask again, whatever became of the first time.
-        until_answered(nodes, &mut random, &body);
+        nodes.append(&mut random, &body);
         pause(20);
         let n_appended: u64 = numbers.values().sum();
         while now() < until && n_appended > witness.n_settled() + BEHIND_MAX {
@@ -283,16 +194,6 @@ fn append(nodes: &Nodes, witness: &Witness<'_>, until: Instant) -> BTreeMap<u64,
         }
     }
     numbers
-}
-
-fn until_answered(nodes: &Nodes, random: &mut Random, body: &Value) {
-    until("events are appended", || {
-        let node = random.index(nodes.servers.len());
-        let answer = nodes.ask(node, "POST", "/v1/events", body);
-        answer
-            .filter(|(status, _)| matches!(status, 200 | 201))
-            .map(drop)
-    });
 }
 
 /// Ends the members of a group when it is dropped.
@@ -378,7 +279,7 @@ fn share(nodes: &Nodes, crashes_every: Duration) {
 #[test]
 fn a_group_shares_a_subscription_while_members_and_the_server_die() {
     let dir = tempfile::tempdir().unwrap();
-    let nodes = Nodes::start(dir.path(), 1, &[]);
+    let nodes = Nodes::start(dir.path(), 1, Naming::AtRandom, &[]);
     share(&nodes, Duration::from_secs(3));
 }
 
@@ -387,6 +288,6 @@ fn a_group_shares_a_subscription_over_three_nodes_on_postgresql() {
     let database = crate::postgres::initialised();
     let dir = tempfile::tempdir().unwrap();
     let url = database.url();
-    let nodes = Nodes::start(dir.path(), 3, &["--postgres", &url]);
+    let nodes = Nodes::start(dir.path(), 3, Naming::AtRandom, &["--postgres", &url]);
     share(&nodes, Duration::from_secs(3));
 }

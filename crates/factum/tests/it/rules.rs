@@ -3,185 +3,16 @@
 //! A few rounds are part of every test run; `FACTUM_SLOW_TESTS=1` makes it two hundred.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Mutex;
+use std::time::Duration;
 
 use factum_testkit::Random;
+use factum_testkit::servers::{NatsConsumer, NatsServer};
 use serde_json::{Value, json};
 
 use crate::harness::{Server, data_files, until};
-
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// A request that a receiver got.
-#[derive(Debug, Clone)]
-struct Got {
-    path: String,
-    delivery: String,
-    event: String,
-    stream: String,
-    sequence: u64,
-    taken: bool,
-    after: Duration,
-    recorded: String,
-}
-
-/// What a receiver does with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Takes,
-    Fails,
-    TakesAfter(Duration),
-    /// Never answers; the other side gives up.
-    Hangs,
-}
-
-type Moods = dyn Fn(&Got) -> Mood + Send + Sync;
-
-/// An HTTP server that notes what it gets.
-struct Receiver {
-    port: u16,
-    got: Arc<Mutex<Vec<Got>>>,
-    moods: Arc<Mutex<Arc<Moods>>>,
-}
-
-impl Receiver {
-    fn start(moods: impl Fn(&Got) -> Mood + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let receiver = Self {
-            port,
-            got: Arc::default(),
-            moods: Arc::new(Mutex::new(Arc::new(moods))),
-        };
-        let (got, moods) = (Arc::clone(&receiver.got), Arc::clone(&receiver.moods));
-        let begun = now();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (got, moods) = (Arc::clone(&got), Arc::clone(&moods));
-                std::thread::spawn(move || {
-                    // A client that is killed leaves half a request behind.
-                    serve(stream, begun, &got, &moods).unwrap_or_default();
-                });
-            }
-        });
-        receiver
-    }
-
-    fn becomes(&self, moods: impl Fn(&Got) -> Mood + Send + Sync + 'static) {
-        *self.moods.lock().unwrap() = Arc::new(moods);
-    }
-
-    fn got(&self) -> Vec<Got> {
-        self.got.lock().unwrap().clone()
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
-    }
-
-    /// Returns the events that were taken on a path.
-    fn taken(&self, path: &str) -> BTreeSet<String> {
-        let got = self.got();
-        let taken = got.iter().filter(|one| one.taken && one.path == path);
-        taken.map(|one| one.event.clone()).collect()
-    }
-}
-
-fn serve(
-    stream: TcpStream,
-    begun: Instant,
-    got: &Mutex<Vec<Got>>,
-    moods: &Mutex<Arc<Moods>>,
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut writer = stream;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let (mut length, mut delivery) = (0, String::new());
-        loop {
-            let mut header = String::new();
-            reader.read_line(&mut header)?;
-            let Some((name, value)) = header.trim().split_once(':') else {
-                break;
-            };
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.trim().parse().unwrap_or_default(),
-                "webhook-id" => value.trim().clone_into(&mut delivery),
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let event: Value = serde_json::from_slice(&body)?;
-        let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-        let mut one = Got {
-            path,
-            delivery,
-            event: text("id"),
-            stream: text("aggregateId"),
-            sequence: event["sequenceNumber"].as_u64().unwrap_or_default(),
-            taken: false,
-            after: begun.elapsed(),
-            recorded: text("recordedAt"),
-        };
-        let mood = (Arc::clone(&*moods.lock().unwrap()))(&one);
-        one.taken = matches!(mood, Mood::Takes | Mood::TakesAfter(_));
-        let index = {
-            let mut got = got.lock().unwrap();
-            got.push(one);
-            got.len() - 1
-        };
-        let status = match mood {
-            Mood::Takes => "200 OK",
-            Mood::Fails => "503 Service Unavailable",
-            Mood::TakesAfter(wait) => {
-                pause(wait);
-                "200 OK"
-            }
-            Mood::Hangs => {
-                // Until the client gives up and closes.
-                reader.read_line(&mut String::new())?;
-                return Ok(());
-            }
-        };
-        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok");
-        if let Err(error) = writer.write_all(answer.as_bytes()) {
-            // The client died and never heard that it was taken.
-            got.lock().unwrap()[index].taken = false;
-            return Err(error);
-        }
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the server under test is another process, with the time of the machine"
-)]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(clippy::disallowed_methods, reason = "a receiver that is slow")]
-fn pause(wait: Duration) {
-    std::thread::sleep(wait);
-}
-
-fn webhook(url: &str, timeout_ms: u64) -> Value {
-    json!({
-        "type": "webhook",
-        "url": url,
-        "secrets": [SECRET],
-        "limits": {"timeoutMs": timeout_ms, "breaker": {"failuresMax": 1_000_000}},
-    })
-}
+use crate::receiver::{Mood, Receiver, in_order, now, pause, tells_the_secret, webhook};
 
 fn start(data: &Path) -> Server {
     let arguments = ["--deliver-allow", "127.0.0.1"];
@@ -194,23 +25,38 @@ fn apply(server: &Server, data: &Path, rule: &Value) {
     server.run(&["rules", "apply", "-f", file.to_str().unwrap()]);
 }
 
-/// Checks that each stream came in order, every event again at most before the next one.
-fn in_order(got: &[Got]) {
-    let mut last: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for one in got {
-        let place = last.entry((&one.path, &one.stream)).or_insert(one.sequence);
-        assert!(
-            one.sequence >= *place,
-            "{one:?} came after number {place} of its stream"
-        );
-        *place = one.sequence;
+/// Returns the application of an event that the rule is for, as the file has it.
+fn wanted_application(line: &str) -> Option<String> {
+    let event: Value = serde_json::from_str(line).unwrap();
+    let is_wanted = event["type"] == "permit.confirmation_of_receipt"
+        && event["payload"]["application"]["channel"] == "Internet";
+    is_wanted.then(|| event["aggregateId"].as_str().unwrap().to_owned())
+}
+
+/// Returns the applications of the events that a consumer gets, until there are so many; each of
+/// them comes in order.
+fn applications_of(consumer: &mut NatsConsumer, n_events: usize) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    let mut last: BTreeMap<String, u64> = BTreeMap::new();
+    while seen.len() < n_events {
+        let event: Value = serde_json::from_slice(&consumer.next()).unwrap();
+        // Whoever consumes tells repeats by the id of the event.
+        if seen.insert(event["id"].as_str().unwrap().to_owned()) {
+            let application = event["aggregateId"].as_str().unwrap().to_owned();
+            let number = event["sequenceNumber"].as_u64().unwrap();
+            let before = last.insert(application, number);
+            assert!(before.is_none_or(|before| before < number), "{event}");
+        }
     }
+    last.into_keys().collect()
 }
 
 #[test]
-fn what_a_rule_is_for_goes_to_a_webhook_once_each() {
+fn what_a_rule_is_for_goes_to_a_webhook_and_to_nats_once_each() {
     let dir = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(|_| Mood::Takes);
+    let nats = NatsServer::start(None);
+    let mut consumer = nats.consume("PERMITS", "permits.>");
     let server = start(dir.path());
     let Some(file) = data_files()
         .into_iter()
@@ -226,7 +72,16 @@ fn what_a_rule_is_for_goes_to_a_webhook_once_each() {
             {"type": "eventType", "operator": "equals", "value": "permit.confirmation_of_receipt"},
             {"type": "payload", "operator": "equals", "field": "$.application.channel", "value": "Internet"},
         ],
-        "targets": [{"id": "crm", "to": webhook(&receiver.url("/crm"), 5000)}],
+        "targets": [
+            {"id": "crm", "to": webhook(&receiver.url("/crm"), 5000)},
+            {"id": "queue", "to": {
+                "type": "nats",
+                "server": {"host": "127.0.0.1", "port": nats.port(), "tls": false},
+                "username": NatsServer::USER,
+                "password": NatsServer::PASSWORD,
+                "subject": "permits.{{ aggregateId }}",
+            }},
+        ],
     });
     apply(&server, dir.path(), &rule);
     let all = json!({
@@ -237,19 +92,12 @@ fn what_a_rule_is_for_goes_to_a_webhook_once_each() {
     });
     apply(&server, dir.path(), &all);
     let shown = server.run(&["rules", "show", "internet"]);
-    assert!(!shown.contains(SECRET), "{shown}");
+    assert!(!tells_the_secret(&shown), "{shown}");
     server.json(&["import", file.argument()]);
     let lines = file.lines();
-    let wanted = lines.iter().filter(|line| {
-        let event: Value = serde_json::from_str(line).unwrap();
-        event["type"] == "permit.confirmation_of_receipt"
-            && event["payload"]["application"]["channel"] == "Internet"
-    });
-    let wanted: BTreeSet<String> = wanted
-        .map(|line| {
-            let event: Value = serde_json::from_str(line).unwrap();
-            event["aggregateId"].as_str().unwrap().to_owned()
-        })
+    let wanted: BTreeSet<String> = lines
+        .iter()
+        .filter_map(|line| wanted_application(line))
         .collect();
     until("the receipts have arrived", || {
         (receiver.taken("/crm").len() >= wanted.len()).then_some(())
@@ -257,6 +105,7 @@ fn what_a_rule_is_for_goes_to_a_webhook_once_each() {
     until("everything has arrived", || {
         (receiver.taken("/all").len() >= lines.len()).then_some(())
     });
+    assert_eq!(applications_of(&mut consumer, wanted.len()), wanted);
     let got = receiver.got();
     in_order(&got);
     let of = |path: &'static str| got.iter().filter(move |one| one.path == path);

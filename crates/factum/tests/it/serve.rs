@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::harness::{Server, factum, texts};
+use serde_json::json;
+
+use crate::harness::{Server, factum, texts, until};
 
 #[test]
 fn the_first_start_makes_a_key_for_its_owner_only_and_the_second_keeps_it() {
@@ -121,6 +123,39 @@ fn each_metric_is_in_the_documentation() {
         let count = |names: &[&str]| names.iter().filter(|other| *other == name).count();
         assert_eq!((count(&served), count(&documented)), (1, 1), "{name}");
     }
+}
+
+#[test]
+fn the_schedule_keeps_to_its_bound_and_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(dir.path(), &["--schedule-count-max", "1"]);
+    let of = ["--type", "a.b", "--stream", "a/1"];
+    let add = |when: &[&'static str]| [&["schedule", "add"], when, &of].concat();
+    server.run(&add(&["--at", "2001-01-01T00:00:00Z"]));
+    until("it is late and fires at once", || {
+        let fired = server.run(&["read", "a/1", "--json"]).lines().count() == 1;
+        let waits = server.json(&["schedule", "list"])["items"] != json!([]);
+        (fired && !waits).then_some(())
+    });
+    server.run(&add(&["--at", "2999-01-01T00:00:00Z"]));
+    let refused = server.output(&add(&["--delay-ms", "1000"]), b"");
+    let (_, error) = texts(&refused);
+    assert!(error.contains("1 events are scheduled"), "{error}");
+    let head = "Host: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n";
+    let page = server.raw(&format!("GET /metrics HTTP/1.1\r\n{head}"));
+    for line in [
+        "factum_schedule_pending 1",
+        "factum_schedule_pending_max 1",
+        "factum_schedule_due 0",
+        "factum_schedule_fired_total 1",
+        "factum_schedule_late_total 1",
+        "factum_schedule_refused_total 1",
+        "factum_schedule_lateness_seconds_bucket{le=\"86400\"} 0",
+        "factum_schedule_lateness_seconds_count 1",
+    ] {
+        assert!(page.lines().any(|one| one == line), "{line}: {page}");
+    }
+    assert_eq!(server.stop(), 0);
 }
 
 #[test]
