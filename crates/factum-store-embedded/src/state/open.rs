@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use factum_model::ErrorCode;
 use factum_store::StateError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::backup::STATE_DB;
@@ -152,6 +153,8 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     // What stands in a damaged or foreign schema is not run.
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
+    // Otherwise every statement is planned anew whenever another value is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
