@@ -1,10 +1,10 @@
 //! The tools of agent sessions over HTTP and over standard input, beside a plain table of PostgreSQL
 //! with the schema that such a store would have by hand.
 //!
-//! `cargo run --release --manifest-path benches/Cargo.toml --bin mcp -- PATH_OF_FACTUM [SHORT]`
+//! `cargo run --release --manifest-path benches/Cargo.toml --bin mcp -- PATH_OF_FACTUM [all|short] [CALL]`
 //!
-//! There are 1,000 instances with 1,000,000 events before anything is measured; a word after the path makes it 20
-//! and 2,000, to see that it runs. Clients wait for each answer before they ask again. The plain clients know no
+//! There are 1,000 instances with 1,000,000 events before anything is measured; `short` makes it 20 and 2,000,
+//! to see that it runs; the name of a call leaves the others out. Clients wait for each answer before they ask again. The plain clients know no
 //! tools, check nothing but uniqueness and keep no state: they insert and select.
 #![expect(clippy::disallowed_methods, reason = "a program that measures")]
 
@@ -29,8 +29,8 @@ pub(crate) type Act<'a> = Box<dyn FnMut(usize) -> Outcome<()> + Send + 'a>;
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let program = arguments.next().ok_or("the path of the program factum")?;
-    let size = match arguments.next() {
-        None => Size {
+    let size = match arguments.next().as_deref() {
+        None | Some("all") => Size {
             n_instances: 1000,
             events_each: 1000,
             time: Duration::from_secs(3),
@@ -41,11 +41,13 @@ fn main() -> Outcome<()> {
             time: Duration::from_millis(200),
         },
     };
+    let only = arguments.next();
+    let is_meant = |call: &&&str| only.as_deref().is_none_or(|only| only == **call);
     let server = agent::Server::start(&program, size)?;
     let table = plain::Table::fill(size)?;
     println!("| call | clients | over | calls/s | p50 ms | p99 ms |\n|---|---|---|---|---|---|");
     for n_clients in [1, 32] {
-        for call in agent::CALLS {
+        for call in agent::CALLS.iter().filter(is_meant) {
             let run = |act: &mut Act<'_>, number| act(number);
             let over_http = (0..n_clients)
                 .map(|client| server.http(call, client))
