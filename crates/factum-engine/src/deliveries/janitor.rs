@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use factum_store::{Batch, Change, Precondition, RecordId, RecordScan};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::dead_letter::DeadLetterStatus;
@@ -16,18 +17,27 @@ const LOOK_INTERVAL: Duration = Duration::from_mins(1);
 /// How many records are deleted at once.
 const BATCH: usize = 500;
 
+/// What is on record, as far as is known without counting it.
+#[derive(Debug, Default)]
+struct Tally {
+    counted_at: Option<Instant>,
+    n_deliveries: u64,
+    /// How many had come on record by then.
+    n_added: u64,
+    /// How many dead letters, when they were last gone through.
+    n_dead: u64,
+}
+
 impl Deliveries {
     /// Deletes the oldest records when there are too many, until it is stopped.
     pub(super) async fn keep_within_bounds(&self, stop: &CancellationToken) {
+        let mut tally = Tally::default();
         while !stop.is_cancelled() {
-            let looked = async {
-                self.drop_deliveries().await?;
-                self.evict_dead_letters().await
-            };
-            if let Err(error) = looked.await
-                && error.code() != factum_model::ErrorCode::ShuttingDown
-            {
-                tracing::warn!(%error, "records of deliveries cannot be kept within bounds for now");
+            if let Err(error) = self.look(&mut tally).await {
+                tally.counted_at = None;
+                if error.code() != factum_model::ErrorCode::ShuttingDown {
+                    tracing::warn!(%error, "records of deliveries cannot be kept within bounds for now");
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -37,20 +47,37 @@ impl Deliveries {
         }
     }
 
+    /// Counting goes through all there is, so it is done now and then, and what came on record in
+    /// between is added.
+    async fn look(&self, tally: &mut Tally) -> Result<(), DeliveriesError> {
+        let shared = &self.shared;
+        let is_due = tally
+            .counted_at
+            .is_none_or(|at| at.elapsed() >= LOOK_INTERVAL);
+        let n_dead = shared.n_dead.load(Ordering::Relaxed);
+        let n_added = shared.n_added.load(Ordering::Relaxed);
+        tally.n_deliveries += n_added - tally.n_added;
+        tally.n_added = n_added;
+        let max = shared.options.deliveries_max as u64;
+        // What other nodes have added or deleted is known only after counting.
+        let is_shared = shared.state.capability().shared;
+        if is_due || (is_shared && tally.n_deliveries > max) {
+            let queue = shared.state.queue(DELIVERIES.parse()?).await?;
+            tally.n_deliveries = queue.n_records;
+            tally.counted_at = Some(Instant::now());
+        }
+        self.drop_deliveries(tally, max).await?;
+        if is_due || n_dead != tally.n_dead {
+            self.evict_dead_letters().await?;
+            tally.n_dead = n_dead;
+        }
+        Ok(())
+    }
+
     /// Deletes the records of the oldest deliveries.
-    async fn drop_deliveries(&self) -> Result<(), DeliveriesError> {
-        let max = self.shared.options.deliveries_max as u64;
-        loop {
-            let n_records = self
-                .shared
-                .state
-                .queue(DELIVERIES.parse()?)
-                .await?
-                .n_records;
-            let excess = usize::try_from(n_records.saturating_sub(max)).unwrap_or(usize::MAX);
-            if excess == 0 {
-                return Ok(());
-            }
+    async fn drop_deliveries(&self, tally: &mut Tally, max: u64) -> Result<(), DeliveriesError> {
+        while tally.n_deliveries > max {
+            let excess = usize::try_from(tally.n_deliveries - max).unwrap_or(usize::MAX);
             let page = self.shared.state.scan(RecordScan {
                 limit: excess.min(BATCH),
                 ..RecordScan::all(DELIVERIES.parse()?)
@@ -60,10 +87,14 @@ impl Deliveries {
                 .map(|id| Change::delete(id, Precondition::Any))
                 .collect();
             if changes.is_empty() {
+                tally.n_deliveries = 0;
                 return Ok(());
             }
+            let n_deleted = changes.len() as u64;
             self.shared.state.apply(Batch::of(changes)).await?;
+            tally.n_deliveries = tally.n_deliveries.saturating_sub(n_deleted);
         }
+        Ok(())
     }
 
     /// Gives up dead letters that are too old, and of too many those that were given up by somebody

@@ -1,6 +1,7 @@
 //! The supervisor: keeps one subscription at work for each target of each rule that is switched on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -35,7 +36,10 @@ pub(super) struct Shared {
     /// Dead letters are to be tried again.
     pub(super) redrive: Notify,
     running: RwLock<BTreeMap<TargetKey, Running>>,
-    added: std::sync::atomic::AtomicU64,
+    /// How many deliveries came on record since the start.
+    pub(super) n_added: AtomicU64,
+    /// How many of them as dead letters.
+    pub(super) n_dead: AtomicU64,
 }
 
 /// A rule and a target of it.
@@ -47,10 +51,8 @@ const ADDED_LOOK: u64 = 1000;
 impl Shared {
     /// Notes that there is one more record.
     pub(super) fn added(&self) {
-        let added = self
-            .added
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if added.is_multiple_of(ADDED_LOOK) {
+        let n_added = self.n_added.fetch_add(1, Ordering::Relaxed) + 1;
+        if n_added.is_multiple_of(ADDED_LOOK) {
             self.crowded.notify_one();
         }
     }
@@ -119,7 +121,8 @@ impl Deliveries {
             crowded: Notify::new(),
             redrive: Notify::new(),
             running: RwLock::default(),
-            added: std::sync::atomic::AtomicU64::new(1),
+            n_added: AtomicU64::new(0),
+            n_dead: AtomicU64::new(0),
         };
         Ok(Self {
             shared: Arc::new(shared),

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use factum_model::{EventId, RecordedEvent, Timestamp};
@@ -254,6 +255,7 @@ impl Sender {
         let (rule, target) = (&record.rule, &record.target);
         let (class, message) = (&letter.cause.class, &letter.cause.message);
         tracing::warn!(%rule, %target, event = %record.event_id, class, message, "an event could not be delivered; it is a dead letter now");
+        self.shared.n_dead.fetch_add(1, Ordering::Relaxed);
         self.shared.added();
         Ok(Outcome::Ack.with(vec![
             put(DELIVERIES, &record, &record)?,
