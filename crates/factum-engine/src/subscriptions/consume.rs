@@ -35,6 +35,8 @@ impl Default for HandlerOptions {
 const FAILED_WAIT: Duration = Duration::from_millis(500);
 /// The longest to leave a handler alone that is not ready: it may be ready earlier than it said.
 const NOT_READY_MAX: Duration = Duration::from_secs(1);
+/// How long to wait before a handler is asked again that has just got the one event it wanted.
+const ONE_LOOK: Duration = Duration::from_millis(50);
 
 /// What a task of a consumer ends with.
 enum Done {
@@ -61,6 +63,8 @@ struct Consumer {
     is_looking: bool,
     /// Something was queued while it looked, and may have come too late for that.
     was_woken: bool,
+    /// The handler wanted one event only, when it was last asked.
+    wanted_one: bool,
     /// When to look for more.
     look_at: Instant,
     is_stopping: bool,
@@ -102,6 +106,7 @@ impl Feed {
             committing: 0,
             is_looking: false,
             was_woken: false,
+            wanted_one: false,
             look_at: Instant::now(),
             is_stopping: false,
         };
@@ -164,7 +169,9 @@ impl Consumer {
 
     /// Says for how many events there is a use, where there is room for some.
     fn wanted(&mut self, room: usize) -> usize {
-        match self.handler.readiness() {
+        let readiness = self.handler.readiness();
+        self.wanted_one = readiness == Readiness::One;
+        match readiness {
             Readiness::Ready => room,
             Readiness::One => room.min(1),
             Readiness::NotFor(wait) => {
@@ -207,7 +214,9 @@ impl Consumer {
             Ok(_) if self.is_stopping => {}
             Ok(look) => {
                 // Whoever got something gets more at once, most likely.
-                let pause = if was_woken || !look.handouts.is_empty() {
+                let pause = if self.wanted_one && !look.handouts.is_empty() {
+                    ONE_LOOK
+                } else if was_woken || !look.handouts.is_empty() {
                     Duration::ZERO
                 } else {
                     look.next.unwrap_or(Duration::MAX).min(self.feed.poll())

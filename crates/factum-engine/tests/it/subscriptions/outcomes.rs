@@ -1,11 +1,11 @@
 //! What becomes of an event: done, skipped, tried again, parked, forgotten by its consumer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use factum_engine::{
     Engine, Feed, FeedId, FeedSettings, FeedSpec, Handler, HandlerOptions, Handout, Outcome,
-    ParkedAct, ParkedChoice, ParkedEvent, Settled, SubscriptionOptions, Verdict,
+    ParkedAct, ParkedChoice, ParkedEvent, Readiness, Settled, SubscriptionOptions, Verdict,
 };
 use factum_model::Position;
 use factum_query::Filter;
@@ -381,4 +381,57 @@ async fn panics_hangs_and_refused_changes_are_failed_attempts() {
     assert_eq!(counted, [5, 2, 1]);
     assert_eq!(n_records(&engine, "note").await, 1);
     assert_eq!(n_records(&engine, "sub.t.1").await, 0);
+}
+
+/// Is ready for so many events at once, and fails as long as it is told to.
+#[derive(Debug)]
+struct Convalescent {
+    readiness: Mutex<Readiness>,
+    got: Mutex<Vec<u64>>,
+}
+
+impl Handler for Convalescent {
+    fn handle<'a>(&'a self, handout: &'a Handout) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            let position = handout.event.position.get();
+            self.got.lock().unwrap().push(position);
+            // Until it is known how this one went, it takes no other.
+            *self.readiness.lock().unwrap() = Readiness::NotFor(Duration::from_hours(1));
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            *self.readiness.lock().unwrap() = Readiness::Ready;
+            Outcome::Ack.into()
+        })
+    }
+
+    fn readiness(&self) -> Readiness {
+        *self.readiness.lock().unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_ready_gets_nothing_and_nothing_is_written_for_it() {
+    let engine = engine();
+    append(&engine, &[1, 2, 3, 4]).await;
+    let feed = feed_of(&engine, "node", settings());
+    let handler = Arc::new(Convalescent {
+        readiness: Mutex::new(Readiness::NotFor(Duration::from_hours(1))),
+        got: Mutex::default(),
+    });
+    let (running, ours) = (feed.clone(), Arc::clone(&handler));
+    let running = start(|stop| async move {
+        running.run(ours, HandlerOptions::default(), &stop).await;
+    });
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(n_records(&engine, "sub.t.1").await, 4);
+    assert_eq!(feed.counters().handed_out.get(), 0);
+
+    // It is asked again before its time is up.
+    *handler.readiness.lock().unwrap() = Readiness::One;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(*handler.got.lock().unwrap(), [1]);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    running.stop().await;
+    assert_eq!(*handler.got.lock().unwrap(), [1, 2, 3, 4]);
+    assert_eq!(feed.counters().acked.get(), 4);
+    assert_eq!(feed.counters().retried.get(), 0);
 }
