@@ -361,6 +361,9 @@ pub struct TargetStatusDto {
     pub breaker: Option<String>,
     /// How many attempts are under way.
     pub in_flight: usize,
+    /// What it leads to; absent before it was first used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointStatusDto>,
     /// Events that are ready to be sent.
     pub ready: u64,
     /// Events that wait for their retry.
@@ -375,6 +378,26 @@ pub struct TargetStatusDto {
     pub failed: u64,
     /// Deliveries that became dead letters here since the start.
     pub dead: u64,
+}
+
+/// How an endpoint is on the node that answers. All targets that lead to the same URL, but for its
+/// query, or to the same server share one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = EndpointStatus)]
+pub struct EndpointStatusDto {
+    /// Tells it from others of this node; two paths of a host have the same name.
+    pub number: u64,
+    /// Where it is: protocol, host and port.
+    pub name: String,
+    /// Whether attempts of any target are let through: `closed`, `open` or `half_open`.
+    pub breaker: String,
+    /// How many attempts are under way, of all targets.
+    pub in_flight: usize,
+    /// How many may be: the smallest `concurrency` of its targets.
+    pub in_flight_max: usize,
+    /// How many targets lead to it.
+    pub targets: usize,
 }
 
 /// How the targets of all rules are on the node that answers.

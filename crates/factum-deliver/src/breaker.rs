@@ -42,7 +42,7 @@ const PROBE_LOOK: Duration = Duration::from_millis(100);
 /// A circuit breaker.
 #[derive(Debug)]
 pub struct Breaker {
-    options: BreakerOptions,
+    options: Mutex<BreakerOptions>,
     inner: Mutex<Inner>,
 }
 
@@ -74,9 +74,18 @@ impl Breaker {
     #[must_use]
     pub const fn new(options: BreakerOptions) -> Self {
         Self {
-            options,
+            options: Mutex::new(options),
             inner: Mutex::new(Inner::Closed { failures: 0 }),
         }
+    }
+
+    /// Changes when it opens from now on. One that is open stays so for as long as it was to.
+    pub(crate) fn change(&self, options: BreakerOptions) {
+        *self.options() = options;
+    }
+
+    fn options(&self) -> std::sync::MutexGuard<'_, BreakerOptions> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for leave to make an attempt.
@@ -142,7 +151,7 @@ impl Leave<'_> {
     /// The target failed.
     pub fn failed(mut self) {
         self.is_settled = true;
-        let options = &self.breaker.options;
+        let options = *self.breaker.options();
         let mut inner = self.breaker.lock();
         let open_for = match *inner {
             Inner::Closed { failures } if failures + 1 < options.failures_max => {

@@ -27,6 +27,7 @@ use self::connection::{Credentials, Mechanism};
 use self::message::Produce;
 use self::record::Record;
 use crate::definition::Kind;
+use crate::endpoint::EndpointName;
 use crate::gate::{Gate, GateDefinition};
 use crate::outside::Outside;
 use crate::payload::{Payload, PayloadDefinition, Rendered};
@@ -109,8 +110,9 @@ impl Kind for Kafka {
             return Err(InvalidTarget::at("/key", rule));
         }
         let payload = Payload::new(&definition.payload);
-        let gate = Gate::new(&definition.limits, &outside.limits)?;
         let servers = servers(definition, outside)?;
+        let name = EndpointName::of_servers(Self::NAME, &servers);
+        let gate = Gate::new(&definition.limits, outside, name)?;
         let credentials = credentials(definition, outside)?;
         // Half of the time is left for another broker, and for the event itself.
         let connect_time_max = CONNECT_TIME_MAX.min(gate.timeout() / 2);

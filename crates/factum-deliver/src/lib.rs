@@ -20,6 +20,7 @@
 
 mod breaker;
 mod definition;
+mod endpoint;
 mod excerpt;
 mod gate;
 mod guard;

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::definition::Kind;
+use crate::endpoint::EndpointName;
 use crate::excerpt::excerpt;
 use crate::gate::{Gate, GateDefinition};
 use crate::outside::{DeliverLimits, Outside};
@@ -94,6 +95,7 @@ impl Kind for Mail {
             Security::StartTls => START_TLS_PORT,
         };
         let server = Server::new(&definition.server, port, outside)?;
+        let name = EndpointName::of_servers("smtp", std::slice::from_ref(&server));
         let reply_to = definition.reply_to.as_deref();
         Ok(Arc::new(Target {
             tls: encryption(definition, &server)?,
@@ -104,7 +106,7 @@ impl Kind for Mail {
             to: recipients(&definition.to)?,
             subject: template("subject", &definition.subject, Escape::Nothing)?,
             body: body(definition)?,
-            gate: Gate::new(&definition.limits, &outside.limits)?,
+            gate: Gate::new(&definition.limits, outside, name)?,
             clock: Arc::clone(&outside.clock),
             limits: outside.limits,
         }))

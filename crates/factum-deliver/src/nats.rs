@@ -21,6 +21,7 @@ use factum_store::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::definition::Kind;
+use crate::endpoint::EndpointName;
 use crate::gate::{Gate, GateDefinition};
 use crate::outside::Outside;
 use crate::payload::{Payload, PayloadDefinition, header_value};
@@ -92,12 +93,14 @@ impl Kind for Nats {
             return Err(InvalidTarget::at("/subject", rule).with_value(text));
         }
         let payload = Payload::new(&definition.payload);
+        let server = Server::new(&definition.server, PORT, outside)?;
+        let name = EndpointName::of_servers("nats", std::slice::from_ref(&server));
         Ok(Arc::new(Target {
-            server: Server::new(&definition.server, PORT, outside)?,
+            server,
             login: login(definition, outside)?,
             subject,
             payload: payload.map_err(|fault| fault.under("/payload"))?,
-            gate: Gate::new(&definition.limits, &outside.limits)?,
+            gate: Gate::new(&definition.limits, outside, name)?,
             kept: Kept::none(),
         }))
     }

@@ -9,6 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use crate::endpoint::Endpoints;
 use crate::guard::Guard;
 
 /// The bounds that definitions cannot exceed, from configuration.
@@ -42,6 +43,7 @@ pub(crate) struct Outside {
     pub(crate) vault: Arc<dyn Vault>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: DeliverLimits,
+    pub(crate) endpoints: Endpoints,
     /// The authorities that the system trusts, read once.
     pub(crate) roots: Arc<RootCertStore>,
 }

@@ -21,6 +21,7 @@ use lapin::{
 use serde::{Deserialize, Serialize};
 
 use crate::definition::Kind;
+use crate::endpoint::EndpointName;
 use crate::gate::{Gate, GateDefinition};
 use crate::outside::{Outside, tls};
 use crate::payload::{Payload, PayloadDefinition, Rendered};
@@ -95,15 +96,17 @@ impl Kind for RabbitMq {
         } else {
             PORT
         };
+        let server = Server::new(&definition.server, port, outside)?;
+        let name = EndpointName::of_servers("amqp", std::slice::from_ref(&server));
         Ok(Arc::new(Target {
-            server: Server::new(&definition.server, port, outside)?,
+            server,
             username: definition.username.clone(),
             password: password.map_err(|fault| fault.under("/password"))?,
             virtual_host: definition.virtual_host.clone(),
             exchange: definition.exchange.clone(),
             routing_key,
             payload: payload.map_err(|fault| fault.under("/payload"))?,
-            gate: Gate::new(&definition.limits, &outside.limits)?,
+            gate: Gate::new(&definition.limits, outside, name)?,
             kept: Kept::none(),
         }))
     }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::definition::Kind;
+use crate::endpoint::EndpointName;
 use crate::gate::{Gate, GateDefinition};
 use crate::outside::Outside;
 use crate::payload::{Payload, PayloadDefinition, Rendered};
@@ -79,15 +80,17 @@ impl Kind for Redis {
             return Err(InvalidTarget::at("/password", "is missing beside username"));
         }
         let payload = Payload::new(&definition.payload);
+        let server = Server::new(&definition.server, PORT, outside)?;
+        let name = EndpointName::of_servers("redis", std::slice::from_ref(&server));
         Ok(Arc::new(Target {
-            server: Server::new(&definition.server, PORT, outside)?,
+            server,
             username: definition.username.clone(),
             password,
             database: definition.database,
             stream: ShortText::new("stream", &definition.stream)?,
             max_length: definition.max_length,
             payload: payload.map_err(|fault| fault.under("/payload"))?,
-            gate: Gate::new(&definition.limits, &outside.limits)?,
+            gate: Gate::new(&definition.limits, outside, name)?,
             kept: Kept::none(),
         }))
     }

@@ -8,6 +8,7 @@ use factum_model::Clock;
 use serde_json::{Map, Value};
 
 use crate::definition::{self, Kind};
+use crate::endpoint::Endpoints;
 use crate::guard::Guard;
 use crate::outside::{DeliverLimits, Outside, system_roots};
 
@@ -90,6 +91,7 @@ impl BuiltInTargets {
                 vault,
                 clock,
                 limits,
+                endpoints: Endpoints::default(),
                 roots: Arc::new(system_roots()),
             },
         }

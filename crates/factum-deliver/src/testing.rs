@@ -7,9 +7,11 @@ use factum_model::{
     EventId, EventOrigin, Position, RecordedEvent, RecordedFields, SchemaVersion, SequenceNumber,
     SystemClock, Timestamp,
 };
+use rustls::RootCertStore;
 
+use crate::endpoint::Endpoints;
 use crate::guard::{Guard, SystemResolver};
-use crate::outside::DeliverLimits;
+use crate::outside::{DeliverLimits, Outside};
 use crate::targets::BuiltInTargets;
 
 /// Returns the first attempt at an event of an aggregate.
@@ -46,6 +48,18 @@ pub(crate) fn targets_with_key(allowed: &[&str], key: u8) -> BuiltInTargets {
         Arc::new(SystemClock),
         DeliverLimits::default(),
     )
+}
+
+/// Returns what targets need of the world, with endpoints of its own.
+pub(crate) fn outside() -> Outside {
+    Outside {
+        guard: Arc::new(Guard::new(Vec::new(), Arc::new(SystemResolver))),
+        vault: Arc::new(Mask(7)),
+        clock: Arc::new(SystemClock),
+        limits: DeliverLimits::default(),
+        endpoints: Endpoints::default(),
+        roots: Arc::new(RootCertStore::empty()),
+    }
 }
 
 /// A vault whose contents cannot be read at a glance, which is all that these tests need.

@@ -22,6 +22,7 @@ use url::Url;
 
 use self::sign::SigningKey;
 use crate::definition::{Kind, escape};
+use crate::endpoint::EndpointName;
 use crate::gate::{Gate, GateDefinition};
 use crate::guard::{Guard, Host, check_url, refusal_in};
 use crate::outside::{DeliverLimits, Outside, tls};
@@ -93,7 +94,7 @@ impl Kind for Webhook {
             let checked = outside.guard.check_address(address);
             checked.map_err(|refusal| InvalidTarget::at("/url", refusal.to_string()))?;
         }
-        let gate = Gate::new(&definition.limits, &outside.limits)?;
+        let gate = Gate::new(&definition.limits, outside, endpoint_of(&url))?;
         let payload = Payload::new(&definition.payload);
         let client = client(definition, outside, &gate)?;
         Ok(Arc::new(Target {
@@ -199,6 +200,17 @@ impl Resolve for GuardedNames {
             let sockets = guard.sockets(&host, 0).await?;
             Ok(Box::new(sockets.into_iter()) as Addrs)
         })
+    }
+}
+
+/// Returns the endpoint of a URL: all but the query and the fragment.
+fn endpoint_of(url: &Url) -> EndpointName {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    EndpointName {
+        shown: format!("{}://{host}:{port}", url.scheme()),
+        // May have a token in it.
+        rest: url.path().to_owned(),
     }
 }
 

@@ -11,5 +11,6 @@ mod target;
 pub use self::delivery::{Delivered, Delivery, DeliveryId};
 pub use self::error::{Again, DeliverError, ErrorClass};
 pub use self::target::{
-    BreakerState, Deliver, InvalidTarget, Place, TargetState, Targets, Vault, VaultError,
+    BreakerState, Deliver, EndpointState, InvalidTarget, Place, TargetState, Targets, Vault,
+    VaultError,
 };

@@ -48,8 +48,8 @@ pub use crate::access::{
 pub use crate::catalogue::{Catalogue, CatalogueEntry, CatalogueGroup, FieldFault, FieldRule};
 pub use crate::causes::{CausalTree, Conversation, TreeEvent};
 pub use crate::deliver::{
-    Again, BreakerState, Deliver, DeliverError, Delivered, Delivery, DeliveryId, ErrorClass,
-    InvalidTarget, Place, TargetState, Targets, Vault, VaultError,
+    Again, BreakerState, Deliver, DeliverError, Delivered, Delivery, DeliveryId, EndpointState,
+    ErrorClass, InvalidTarget, Place, TargetState, Targets, Vault, VaultError,
 };
 pub use crate::deliveries::{
     Attempt, Cause, DeadLetter, DeadLetterChoice, DeadLetterFilter, DeadLetterGroup,

@@ -7,6 +7,7 @@
 )]
 
 mod brokers;
+mod endpoint;
 mod kafka;
 mod mail;
 mod nats;

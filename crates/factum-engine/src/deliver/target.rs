@@ -40,7 +40,7 @@ pub trait Deliver: Send + Sync + fmt::Debug + 'static {
 }
 
 /// How a target is at a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetState {
     /// The kind of target, such as `webhook`.
     pub kind: &'static str,
@@ -50,6 +50,25 @@ pub struct TargetState {
     pub in_flight: usize,
     /// How many may be.
     pub in_flight_max: usize,
+    /// What the target leads to and shares with others; `None` before it was first used.
+    pub endpoint: Option<EndpointState>,
+}
+
+/// How an endpoint is at a moment, which targets of several rules may lead to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointState {
+    /// Tells it from others of this node, also from those of the same name.
+    pub number: u64,
+    /// Where it is, without what may be a secret.
+    pub name: String,
+    /// Whether attempts of any target are let through.
+    pub breaker: BreakerState,
+    /// How many attempts are under way, of all targets.
+    pub in_flight: usize,
+    /// How many may be.
+    pub in_flight_max: usize,
+    /// How many targets lead to it.
+    pub n_targets: usize,
 }
 
 /// Whether attempts are let through.

@@ -5,12 +5,12 @@ use axum::extract::{RawPathParams, State};
 use axum::http::Uri;
 use axum::response::Response;
 use factum_api::{
-    AttemptDto, DeliveryDto, DeliveryListDto, InputError, InputFault, TargetStatusDto,
-    TargetStatusListDto, parse_plain_query,
+    AttemptDto, DeliveryDto, DeliveryListDto, EndpointStatusDto, InputError, InputFault,
+    TargetStatusDto, TargetStatusListDto, parse_plain_query,
 };
 use factum_engine::{
     Attempt, Deliveries, DeliveriesError, DeliveryFilter, DeliveryKey, DeliveryRecord,
-    DeliveryStatus, SubscriptionError,
+    DeliveryStatus, EndpointState, SubscriptionError,
 };
 use factum_model::{ErrorCode, Timestamp};
 
@@ -123,6 +123,7 @@ pub(crate) async fn targets(State(state): State<AppState>) -> Result<Response, A
             kind: Some(report.state.kind.to_owned()),
             breaker: Some(report.state.breaker.as_str().to_owned()),
             in_flight: report.state.in_flight,
+            endpoint: report.state.endpoint.map(endpoint),
             ready: report.feed.n_ready,
             waiting: report.feed.n_waiting,
             lag_events: report.feed.lag_events,
@@ -139,6 +140,7 @@ pub(crate) async fn targets(State(state): State<AppState>) -> Result<Response, A
             kind: None,
             breaker: None,
             in_flight: 0,
+            endpoint: None,
             ready: 0,
             waiting: 0,
             lag_events: 0,
@@ -152,6 +154,17 @@ pub(crate) async fn targets(State(state): State<AppState>) -> Result<Response, A
         items,
         has_more: false,
     })
+}
+
+fn endpoint(state: EndpointState) -> EndpointStatusDto {
+    EndpointStatusDto {
+        number: state.number,
+        name: state.name,
+        breaker: state.breaker.as_str().to_owned(),
+        in_flight: state.in_flight,
+        in_flight_max: state.in_flight_max,
+        targets: state.n_targets,
+    }
 }
 
 pub(crate) fn wrong(name: &'static str, expected: &'static str, found: &str) -> ApiError {

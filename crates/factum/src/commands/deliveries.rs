@@ -105,6 +105,7 @@ struct TargetView {
     kind: Option<String>,
     breaker: Option<String>,
     in_flight: u64,
+    endpoint: Option<EndpointView>,
     ready: u64,
     waiting: u64,
     lag_events: u64,
@@ -112,6 +113,23 @@ struct TargetView {
     delivered: u64,
     failed: u64,
     dead: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EndpointView {
+    name: String,
+    in_flight: u64,
+    in_flight_max: u64,
+    targets: u64,
+}
+
+impl EndpointView {
+    fn text(&self) -> String {
+        let (name, targets) = (printable(&self.name), self.targets);
+        let (in_flight, max) = (self.in_flight, self.in_flight_max);
+        format!("{name} ({in_flight} of {max}, targets: {targets})")
+    }
 }
 
 #[derive(Deserialize)]
@@ -219,6 +237,7 @@ fn targets(list: TargetList, context: &mut Context) -> anyhow::Result<()> {
             target.kind.unwrap_or_else(|| "broken".to_owned()),
             target.breaker.unwrap_or_default(),
             target.in_flight.to_string(),
+            target.endpoint.map(|it| it.text()).unwrap_or_default(),
             target.ready.to_string(),
             target.waiting.to_string(),
             format!("{} ({} ms)", target.lag_events, target.lag_ms),
@@ -233,6 +252,7 @@ fn targets(list: TargetList, context: &mut Context) -> anyhow::Result<()> {
         "kind",
         "breaker",
         "in flight",
+        "endpoint",
         "ready",
         "waiting",
         "lag",

@@ -145,6 +145,7 @@ impl Deliver for Fake {
             breaker: BreakerState::Closed,
             in_flight: 0,
             in_flight_max: 1,
+            endpoint: None,
         }
     }
 }

@@ -27,6 +27,7 @@ pub(super) async fn write(page: &mut Page, deliveries: &Deliveries) -> Result<()
             "factum_delivery_targets{{kind=\"{kind}\",breaker=\"{breaker}\"}} {count}"
         ));
     }
+    endpoints(page, &reports);
     let n = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let sum = |of: fn(&TargetReport) -> u64| reports.iter().map(of).sum::<u64>();
     let broken = n(deliveries.broken().len());
@@ -59,6 +60,30 @@ pub(super) async fn write(page: &mut Page, deliveries: &Deliveries) -> Result<()
     }
     counted(page, deliveries);
     Ok(())
+}
+
+/// Endpoints that several targets lead to count once.
+fn endpoints(page: &mut Page, reports: &[TargetReport]) {
+    let endpoints = reports
+        .iter()
+        .filter_map(|report| Some((report.state.kind, report.state.endpoint.as_ref()?)));
+    let known: BTreeMap<u64, (&str, &str)> = endpoints
+        .map(|(kind, endpoint)| (endpoint.number, (kind, endpoint.breaker.as_str())))
+        .collect();
+    let mut states: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for state in known.into_values() {
+        *states.entry(state).or_default() += 1;
+    }
+    page.head(
+        "delivery_endpoints",
+        "URLs and servers that targets lead to, by kind and state of the breaker they share.",
+        "gauge",
+    );
+    for ((kind, breaker), count) in states {
+        page.line(format_args!(
+            "factum_delivery_endpoints{{kind=\"{kind}\",breaker=\"{breaker}\"}} {count}"
+        ));
+    }
 }
 
 fn counted(page: &mut Page, deliveries: &Deliveries) {
