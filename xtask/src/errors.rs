@@ -109,9 +109,13 @@ const fn words_of(code: ErrorCode) -> Words {
         ),
         ErrorCode::ReservedName => words(
             403,
-            "The name belongs to the engine: aggregate type `factum`, event types that begin with `factum.`.",
-            &["an application appends to the engine's own streams"],
-            "Choose another name.",
+            "The name belongs to the engine: aggregate type `factum`, event types that begin with `factum.`. Or it is that of an agent instance (aggregate type `agent_session`, an id like `shop-PS-0a1b2c`), whose stream agent sessions write alone.",
+            &[
+                "an application appends to the engine's own streams",
+                "an application appends to the stream of an agent instance",
+                "sessions are imported with a key that is not `admin`",
+            ],
+            "Choose another name. Report what an instance does with `POST /v1/sessions/{id}/events`, `/heartbeat` and `/commands`, or with the tools `mcp_meta_*`. Import sessions with a key that is `admin`.",
         ),
         ErrorCode::OutcomeUnknown => words(
             503,

@@ -89,6 +89,18 @@ pub(crate) fn names(request: &AppendRequest) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// Refuses the streams of agent instances.
+pub(crate) fn instances(request: &AppendRequest) -> Result<(), EngineError> {
+    let mut events = request.events.iter().enumerate();
+    match events.find(|(_, event)| event.stream.is_of_instance()) {
+        None => Ok(()),
+        Some((index, event)) => Err(EngineError::InstanceStream {
+            index,
+            instance_id: event.stream.aggregate_id.clone(),
+        }),
+    }
+}
+
 /// Refuses event types that are not in the catalogue.
 pub(crate) fn types(request: &AppendRequest) -> Result<(), EngineError> {
     let catalogue = Catalogue::shipped();
@@ -154,6 +166,28 @@ mod tests {
             "event 0: type \"factum\" belongs to the engine",
         );
         assert!(names(&of(vec![event("factum-x.y", "factum2")])).is_ok());
+    }
+
+    #[test]
+    fn streams_of_instances_are_refused_and_others_of_their_type_are_not() {
+        let of_instance = |aggregate_type: &str, id: &str| {
+            let mut beat = event("instance_heartbeat", aggregate_type);
+            beat.stream.aggregate_id = id.parse().unwrap();
+            instances(&of(vec![event("a", "b"), beat]))
+        };
+        for id in ["shop-PS-0a1b2c", "a-b-MS-ffffff"] {
+            let error = of_instance("agent_session", id).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "event 1: the stream agent_session/{id} is written by agent sessions alone"
+                )
+            );
+            assert!(of_instance("agent-session", id).is_ok());
+        }
+        for id in ["shop-PS-0a1b2", "shop-XS-0a1b2c", "marshmallow-1867~2"] {
+            assert!(of_instance("agent_session", id).is_ok(), "{id}");
+        }
     }
 
     #[test]

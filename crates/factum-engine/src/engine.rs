@@ -122,11 +122,26 @@ impl Engine {
     }
 
     /// Appends the events of an application: all, or none. Durable when this returns; see
-    /// [`EventStore::append`] for the order of the checks and for a dropped future.
+    /// [`EventStore::append`] for the order of the checks and for a dropped future. The streams of
+    /// the engine itself and those of agent instances are not an application's to write.
     ///
     /// # Errors
     /// See [`EngineError`]; after every error but `OutcomeUnknown` nothing was appended.
     pub async fn append(&self, request: AppendRequest) -> Result<AppendReceipt, EngineError> {
+        check::instances(&request)?;
+        self.append_to_instances(request).await
+    }
+
+    /// Appends as [`Engine::append`] does, also to the streams of agent instances. It is for the
+    /// layer that keeps them, which checks what is said of them and takes the secrets out, and for
+    /// operators who bring back what that layer recorded elsewhere.
+    ///
+    /// # Errors
+    /// As [`Engine::append`], but for [`EngineError::InstanceStream`].
+    pub async fn append_to_instances(
+        &self,
+        request: AppendRequest,
+    ) -> Result<AppendReceipt, EngineError> {
         check::request(&request, &self.options)?;
         check::names(&request)?;
         if self.options.strict_catalogue {

@@ -1,7 +1,8 @@
 //! Why the engine refused or could not do something.
 
 use factum_model::{
-    AggregateId, AggregateType, ErrorCode, InvalidMetadata, LimitExceeded, StreamId,
+    AGENT_SESSION_AGGREGATE_TYPE, AggregateId, AggregateType, ErrorCode, InvalidMetadata,
+    LimitExceeded, StreamId,
 };
 use factum_query::InvalidFilter;
 use factum_store::{AppendError, CursorError, ReadError};
@@ -52,6 +53,17 @@ pub enum EngineError {
         field: &'static str,
         /// The name.
         name: String,
+    },
+    /// An event is meant for the stream of an agent instance, to which applications do not append.
+    #[error(
+        "event {index}: the stream {AGENT_SESSION_AGGREGATE_TYPE}/{instance_id} is written by agent \
+         sessions alone"
+    )]
+    InstanceStream {
+        /// The index of the event in the request.
+        index: usize,
+        /// The instance.
+        instance_id: AggregateId,
     },
     /// An event is of a type that is not in the catalogue, and the catalogue is strict.
     #[error("event {index}: type {event_type:?} is not in the catalogue, which is strict")]
@@ -110,7 +122,7 @@ impl EngineError {
             Self::Filter(_) => ErrorCode::InvalidFilter,
             Self::Limit(_) | Self::EventLimit { .. } => ErrorCode::LimitExceeded,
             Self::Metadata { .. } => ErrorCode::InvalidEvent,
-            Self::ReservedName { .. } => ErrorCode::ReservedName,
+            Self::ReservedName { .. } | Self::InstanceStream { .. } => ErrorCode::ReservedName,
             Self::UnknownEventType { .. } => ErrorCode::UnknownEventType,
             Self::DuplicateExpectation { .. }
             | Self::UnusedExpectation { .. }

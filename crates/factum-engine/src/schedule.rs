@@ -235,6 +235,7 @@ impl Schedule {
         let options = self.shared.engine.options();
         check::request(&request, options)?;
         check::names(&request)?;
+        check::instances(&request)?;
         if options.strict_catalogue {
             check::types(&request)?;
         }

@@ -122,6 +122,10 @@ impl From<EngineError> for Fault {
             EngineError::ReservedName { index, field, .. } => {
                 problem.pointer = Some(format!("/events/{index}/{field}"));
             }
+            EngineError::InstanceStream { index, .. } => {
+                problem.pointer = Some(format!("/events/{index}/aggregateId"));
+                problem.detail.push_str("; report with mcp_meta_emit_event");
+            }
             EngineError::AmbiguousAggregate { types, .. } => {
                 problem.aggregate_types = types.iter().map(ToString::to_string).collect();
             }

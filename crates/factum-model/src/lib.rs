@@ -18,6 +18,7 @@
 mod error_code;
 mod event;
 mod id;
+mod instance;
 mod json;
 mod limits;
 mod metadata;
@@ -28,6 +29,7 @@ mod time;
 pub use crate::error_code::ErrorCode;
 pub use crate::event::{EventOrigin, NewEvent, RecordedEvent, RecordedFields, SchemaVersion};
 pub use crate::id::{EventId, IdSource, InvalidEventId, MonotonicIds};
+pub use crate::instance::{AGENT_SESSION_AGGREGATE_TYPE, InstanceName};
 pub use crate::json::{JsonFault, JsonLimits, JsonObject, JsonRule, members, validate_object};
 pub use crate::limits::{LimitExceeded, Limits, check_event, encoded_bytes};
 pub use crate::metadata::{InvalidMetadata, KnownMetadata};

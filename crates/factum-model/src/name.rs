@@ -6,6 +6,8 @@ use std::str::FromStr;
 use bytestring::ByteString;
 use thiserror::Error;
 
+use crate::instance::{AGENT_SESSION_AGGREGATE_TYPE, InstanceName};
+
 /// The aggregate type of the engine's own events; only the engine may append to it.
 pub const SYSTEM_AGGREGATE_TYPE: &str = "factum";
 
@@ -146,6 +148,14 @@ impl StreamId {
     #[must_use]
     pub fn is_system(&self) -> bool {
         self.aggregate_type.as_str() == SYSTEM_AGGREGATE_TYPE
+    }
+
+    /// Tells whether the stream is that of an agent instance. Streams of the same type under other
+    /// names are like any other.
+    #[must_use]
+    pub fn is_of_instance(&self) -> bool {
+        self.aggregate_type.as_str() == AGENT_SESSION_AGGREGATE_TYPE
+            && InstanceName::of(self.aggregate_id.as_str()).is_some()
     }
 }
 

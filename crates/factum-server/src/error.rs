@@ -131,6 +131,12 @@ impl From<EngineError> for ApiError {
                 failure.problem.pointer = pointer(index, &format!("/{field}"));
                 failure
             }
+            EngineError::InstanceStream { index, .. } => {
+                let instead = "report with POST /v1/sessions/{id}/events, /heartbeat or /commands";
+                let mut failure = Self::new(error.code(), format!("{error}; {instead}"));
+                failure.problem.pointer = pointer(index, "/aggregateId");
+                failure
+            }
             EngineError::UnknownEventType { index, .. } => {
                 let mut failure = Self::new(error.code(), error.to_string());
                 failure.problem.pointer = pointer(index, "/type");

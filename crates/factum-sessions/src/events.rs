@@ -1,7 +1,7 @@
 //! The names of the streams and events of sessions that the code itself speaks of.
 
 /// The aggregate type of instances.
-pub(crate) const AGGREGATE_TYPE: &str = "agent_session";
+pub(crate) const AGGREGATE_TYPE: &str = factum_model::AGENT_SESSION_AGGREGATE_TYPE;
 
 pub(crate) const REGISTERED: &str = "instance_registered";
 pub(crate) const HEARTBEAT: &str = "instance_heartbeat";

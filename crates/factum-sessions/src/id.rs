@@ -3,13 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use factum_model::InstanceName;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::SessionError;
 
-/// The longest name of a project.
-pub(crate) const PROJECT_CHARS_MAX: usize = 64;
 /// How many hexadecimal digits end an id.
 const HASH_CHARS: usize = 6;
 
@@ -94,14 +93,8 @@ impl FromStr for InstanceId {
         let malformed = || SessionError::MalformedInstanceId {
             given: excerpt(text),
         };
-        let mut parts = text.rsplitn(3, '-');
-        let (hash, kind, project) = (parts.next(), parts.next(), parts.next());
-        let instance_type = kind
-            .and_then(InstanceType::from_text)
-            .ok_or_else(malformed)?;
-        if !hash.is_some_and(is_hash) || !project.is_some_and(is_project) {
-            return Err(malformed());
-        }
+        let name = InstanceName::of(text).ok_or_else(malformed)?;
+        let instance_type = InstanceType::from_text(name.kind).ok_or_else(malformed)?;
         Ok(Self {
             text: text.to_owned(),
             instance_type,
@@ -119,24 +112,6 @@ impl fmt::Debug for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// Tells whether a text is the end of an id.
-pub(crate) fn is_hash(text: &str) -> bool {
-    let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    text.len() == HASH_CHARS && text.bytes().all(digit)
-}
-
-/// Tells whether a text may name a project: letters, digits, `.`, `_` and `-`, not led by one of
-/// these.
-pub(crate) fn is_project(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=PROJECT_CHARS_MAX).contains(&text.len())
-        && text.bytes().all(plain)
-        && text
-            .bytes()
-            .next()
-            .is_some_and(|first| first.is_ascii_alphanumeric())
 }
 
 /// Returns the beginning of a text that a caller gave, for a message.

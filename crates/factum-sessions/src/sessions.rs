@@ -271,7 +271,8 @@ impl Sessions {
             condition,
             ..AppendRequest::default()
         };
-        let receipt = self.inner.engine.append(request).await.map_err(refused)?;
+        let appended = self.inner.engine.append_to_instances(request).await;
+        let receipt = appended.map_err(refused)?;
         let n_events = u64::try_from(events.len()).unwrap_or(0);
         let counter = &self.inner.counters.events_total;
         counter.fetch_add(n_events, Ordering::Relaxed);

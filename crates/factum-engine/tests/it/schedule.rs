@@ -296,6 +296,13 @@ async fn what_could_not_be_appended_is_refused_when_it_is_scheduled() {
     };
     let error = add(|new| new.event.event_type = "factum.key.created".parse().unwrap()).await;
     assert_eq!(error.code(), ErrorCode::ReservedName);
+    let error = add(|new| {
+        let stream = &mut new.event.stream;
+        stream.aggregate_type = "agent_session".parse().unwrap();
+        stream.aggregate_id = "shop-PS-0a1b2c".parse().unwrap();
+    })
+    .await;
+    assert_eq!(error.code(), ErrorCode::ReservedName);
     let error = add(|new| new.event.timestamp = Some(start())).await;
     assert!(matches!(error, ScheduleError::Assigned));
     let metadata = |new: &mut NewScheduled| {

@@ -4,12 +4,13 @@ mod lines;
 
 use std::convert::Infallible;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use factum_api::{ChunkReceiptDto, InputLimits, LineRangeDto, NewEventDto, parse_line};
-use factum_engine::EngineError;
+use factum_engine::{Engine, EngineError, Scope};
 use factum_model::{NewEvent, Position, encoded_bytes};
 use factum_store::{AppendError, AppendReceipt, AppendRequest, PartialRepeat};
 use futures_util::stream;
@@ -17,6 +18,7 @@ use futures_util::stream;
 use self::lines::{Lines, NextLine};
 use crate::body::expect_media_type;
 use crate::error::ApiError;
+use crate::handlers::Caller;
 use crate::handlers::append::{count, input_limits, last_position};
 use crate::handlers::pages::{error_line, typed};
 use crate::options::BulkOptions;
@@ -25,7 +27,8 @@ use crate::state::AppState;
 /// Appends a stream of events in atomic chunks
 ///
 /// An event a line; a receipt a chunk, which is durable then. Events that are there already, with
-/// the same id and content, are skipped, so a broken transfer can be repeated. A failure ends the
+/// the same id and content, are skipped, so a broken transfer can be repeated. With a key that is
+/// `admin` the events of agent instances may be among them, as an export has them. A failure ends the
 /// answer with a line `{"error": problem}` that names the line of the input; what came before it
 /// stays.
 #[utoipa::path(
@@ -39,6 +42,7 @@ use crate::state::AppState;
 )]
 pub(crate) async fn bulk(
     State(state): State<AppState>,
+    Extension(principal): Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
@@ -59,6 +63,7 @@ pub(crate) async fn bulk(
     )?;
     let mut transfer = Transfer {
         options: state.options.bulk,
+        brings_instances: principal.allows(Scope::Admin),
         limits,
         state,
         lines,
@@ -112,6 +117,8 @@ enum Input {
 struct Transfer {
     state: AppState,
     options: BulkOptions,
+    /// An operator brings back what agent sessions recorded; others may not write their streams.
+    brings_instances: bool,
     limits: InputLimits,
     lines: Lines,
     /// What has been read and not appended.
@@ -189,6 +196,7 @@ impl Transfer {
     /// client down.
     async fn append(&mut self, chunk: &Chunk) -> Result<AppendReceipt, ApiError> {
         let engine = self.state.engine.clone();
+        let brings_instances = self.brings_instances;
         let deadline = tokio::time::Instant::now() + self.options.overload_time_max;
         loop {
             let request = AppendRequest {
@@ -196,7 +204,7 @@ impl Transfer {
                 partial_repeat: PartialRepeat::Skip,
                 ..AppendRequest::default()
             };
-            let mut appending = Box::pin(engine.append(request));
+            let mut appending = Box::pin(append_to(&engine, request, brings_instances));
             let result = loop {
                 if !self.may_read() {
                     break appending.await;
@@ -244,6 +252,18 @@ impl Transfer {
         let mut line = serde_json::to_vec(&dto).unwrap_or_default();
         line.push(b'\n');
         line.into()
+    }
+}
+
+async fn append_to(
+    engine: &Engine,
+    request: AppendRequest,
+    brings_instances: bool,
+) -> Result<AppendReceipt, EngineError> {
+    if brings_instances {
+        engine.append_to_instances(request).await
+    } else {
+        engine.append(request).await
     }
 }
 

@@ -3,7 +3,7 @@
 use factum_engine::Scope;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Harness};
+use crate::harness::{Answer, Harness, event};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -265,4 +265,84 @@ async fn reading_writing_and_cleaning_take_different_scopes() {
     assert_eq!(send(&writer, "GET", "/v1/sessions", "").await, 403);
     let cleanup = "/v1/sessions/checkpoints/cleanup";
     assert_eq!(send(&writer, "POST", cleanup, "{}").await, 403);
+}
+
+#[tokio::test]
+async fn no_other_door_writes_the_streams_of_instances() {
+    let server = Harness::start().await;
+    let id = register(&server, "shop").await;
+    let beat = |id: &str| {
+        event(
+            "instance_heartbeat",
+            "agent_session",
+            id,
+            r#"{"context_percent":1}"#,
+        )
+    };
+    for id in [id.as_str(), "shop-MS-0a1b2c"] {
+        let refused = server.post("/v1/events", beat(id)).await;
+        let problem = refused.problem(403, "reserved_name");
+        assert_eq!(problem["pointer"], "/events/0/aggregateId");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("/v1/sessions/{id}/events"), "{detail}");
+        let many = format!("{{\"events\":[{},{}]}}", beat("other"), beat(id));
+        let problem = server.post("/v1/events", many).await;
+        assert_eq!(
+            problem.problem(403, "reserved_name")["pointer"],
+            "/events/1/aggregateId"
+        );
+        let arguments: Value = serde_json::from_str(&beat(id)).unwrap();
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params":
+            {"name": "factum_append", "arguments": {"events": [arguments]}}});
+        let answer = post(&server, "/mcp", &call).await.json();
+        assert_eq!(answer["result"]["isError"], true, "{answer}");
+        let sentence = answer["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(
+            sentence.starts_with("reserved_name") && sentence.contains("mcp_meta_emit_event"),
+            "{sentence}"
+        );
+    }
+    assert_eq!(
+        get(&server, &format!("/v1/sessions/{id}/counts")).await["total"],
+        1
+    );
+    // Streams of this type under names of other forms are like any other.
+    let other = server.post("/v1/events", beat("marshmallow-1867~2")).await;
+    assert_eq!(other.status, 201);
+}
+
+#[tokio::test]
+async fn a_bulk_append_brings_instances_back_only_with_a_key_that_is_admin() {
+    let server = Harness::start().await;
+    let registered = event(
+        "instance_registered",
+        "agent_session",
+        "shop-PS-0a1b2c",
+        r#"{"instance_type":"PS","project":"shop"}"#,
+    );
+    let beat = event(
+        "instance_heartbeat",
+        "agent_session",
+        "shop-PS-0a1b2c",
+        r#"{"context_percent":7}"#,
+    );
+    let body = format!("{registered}\n{beat}\n");
+    let writer = server.key(&[Scope::Append, Scope::Read]).await;
+    let bearer = format!("Bearer {writer}");
+    let lines = ("content-type", "application/x-ndjson");
+    let headers = [("authorization", bearer.as_str()), lines];
+    let refused = server
+        .send("POST", "/v1/events/bulk", &headers, body.clone())
+        .await;
+    let problem = refused.problem(403, "reserved_name");
+    assert_eq!(
+        (&problem["line"], &problem["pointer"]),
+        (&json!(1), &json!("/aggregateId"))
+    );
+    let brought = server
+        .admin("POST", "/v1/events/bulk", &[lines], body)
+        .await;
+    assert_eq!(brought.status, 200, "{brought:?}");
+    let details = get(&server, "/v1/sessions/shop-PS-0a1b2c").await;
+    assert_eq!(details["instance"]["context_percent"], 7);
 }

@@ -152,7 +152,7 @@ impl Sessions {
             partial_repeat: PartialRepeat::Skip,
             ..AppendRequest::default()
         };
-        let receipt = self.inner.engine.append(request).await?;
+        let receipt = self.inner.engine.append_to_instances(request).await?;
         for receipt in receipt
             .events
             .iter()

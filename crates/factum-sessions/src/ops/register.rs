@@ -1,6 +1,6 @@
 //! Registration: a new instance gets an id that no other has.
 
-use factum_model::{ErrorCode, ExpectedVersion};
+use factum_model::{ErrorCode, ExpectedVersion, InstanceName};
 use factum_store::StreamExpectation;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::error::SessionError;
 use crate::events;
-use crate::id::{InstanceId, InstanceType, is_project};
+use crate::id::{InstanceId, InstanceType};
 use crate::input::text_object;
 use crate::sessions::{Sessions, fill_random, stream_of};
 use crate::state::InstanceStatus;
@@ -49,7 +49,7 @@ impl Sessions {
         &self,
         input: RegisterInstance,
     ) -> Result<RegisteredInstance, SessionError> {
-        if !is_project(&input.project) {
+        if !InstanceName::is_project(&input.project) {
             let rule = "must be 1 to 64 letters, digits, '.', '_' and '-', a letter or digit first";
             return Err(SessionError::invalid("project", rule));
         }

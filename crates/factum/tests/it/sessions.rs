@@ -297,3 +297,45 @@ fn hook_without_server(state: &Path) {
         .env("FACTUM_HOOK_STATE", state);
     assert!(command.status().unwrap().success());
 }
+
+#[test]
+fn an_export_brings_sessions_to_another_server_once() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [from, to] = dirs.each_ref().map(|dir| Server::start(dir.path()));
+    let id = register(&from);
+    let data = json!({ "commit_hash": "9f3c2ab", "message": "password=hunter2-in-an-export" });
+    let body = json!({ "event_type": "commit_created", "event_data": data });
+    post(&from, &format!("/v1/sessions/{id}/events"), &body);
+    let lines = from.run(&["export"]);
+    assert!(!lines.contains("hunter2"), "{lines}");
+    for appended in [2, 0] {
+        let output = to.output(&["import", "-", "--json"], lines.as_bytes());
+        let (out, error) = texts(&output);
+        assert!(output.status.success(), "{out}{error}");
+        let summary: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(summary["appended"], appended);
+    }
+    assert!(to.run(&["sessions", "show", &id]).contains("9f3c2ab"));
+    let body = json!({ "context_percent": 5 });
+    post(&to, &format!("/v1/sessions/{id}/heartbeat"), &body);
+    // With a key that only appends, neither an import nor an append writes an instance's stream.
+    let made = to.json(&["keys", "create", "writer", "--scopes", "append"]);
+    let key = made["secret"].as_str().unwrap();
+    let event = json!({
+        "type": "instance_heartbeat", "aggregateType": "agent_session", "aggregateId": id,
+        "payload": { "context_percent": 5 },
+    });
+    for arguments in [
+        vec!["import", "-", "--key", key],
+        vec!["append", "--key", key],
+    ] {
+        let output = to.output(&arguments, event.to_string().as_bytes());
+        let (out, error) = texts(&output);
+        assert!(
+            !output.status.success() && error.contains("agent sessions alone"),
+            "{arguments:?}: {out}{error}"
+        );
+    }
+    let list = to.json(&["sessions", "list"]);
+    assert_eq!(list["instances"][0]["event_count"], 3);
+}
