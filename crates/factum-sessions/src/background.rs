@@ -73,11 +73,11 @@ impl Sessions {
         loop {
             match reader.next().await? {
                 LiveStep::Batch { events, through } => {
-                    let missing = self.fold(&events);
+                    let (missing, n_registered) = self.fold(&events);
                     for id in missing {
                         self.read_missing(&id).await?;
                     }
-                    self.registry_mut().folded_to = through;
+                    self.registry_mut().folded(through, n_registered);
                 }
                 LiveStep::CaughtUp { .. } => {
                     self.inner.ready.send_replace(true);
@@ -86,23 +86,27 @@ impl Sessions {
         }
     }
 
-    /// Folds events, and returns the instances of which events are missing in memory.
-    fn fold(&self, events: &[RecordedEvent]) -> Vec<InstanceId> {
+    /// Folds events, and returns the instances of which events are missing in memory, and how many
+    /// instances begin with these events.
+    fn fold(&self, events: &[RecordedEvent]) -> (Vec<InstanceId>, u64) {
         let mut missing: Vec<InstanceId> = Vec::new();
+        let mut n_registered = 0;
         let mut registry = self.registry_mut();
         for event in events {
             // Other programs may keep streams of this type too; they are none of ours.
             let Ok(id) = event.aggregate_id().parse::<InstanceId>() else {
                 continue;
             };
-            match registry.take(&id, &Step::of(event)) {
+            let step = Step::of(event);
+            n_registered += u64::from(step.registers());
+            match registry.take(&id, &step) {
                 Taken::Folded => {}
                 Taken::Gap | Taken::Absent if missing.contains(&id) => {}
                 Taken::Gap | Taken::Absent => missing.push(id),
             }
         }
         registry.make_room(self.inner.options.instances_max);
-        missing
+        (missing, n_registered)
     }
 
     async fn read_missing(&self, id: &InstanceId) -> Result<(), SessionError> {
@@ -205,11 +209,18 @@ impl Sessions {
         self.refresh(id).await
     }
 
+    /// Takes instances out of memory that are past their retention.
+    pub(crate) fn forget_past(&self) {
+        let now = self.now();
+        self.registry_mut().forget(|state| self.is_past(state, now));
+    }
+
     async fn clean_up_for_ever(&self) {
         let mut ticks = tokio::time::interval(self.inner.options.cleanup_interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.forget_past();
             let done = self.cleanup_checkpoints(CleanupCheckpoints::default());
             if let Err(error) = done.await {
                 let error = &error as &dyn std::error::Error;

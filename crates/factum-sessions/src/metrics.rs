@@ -11,7 +11,7 @@ pub struct SessionMetrics {
     pub stale: u64,
     /// Instances in memory that are closed.
     pub closed: u64,
-    /// Instances that made room in memory for others.
+    /// How often instances left memory: for others, or as they were past their retention.
     pub evicted_total: u64,
     /// Events that this node recorded.
     pub events_total: u64,

@@ -16,7 +16,9 @@ pub struct SessionOptions {
     pub checkpoint_percent: f64,
     /// How old a checkpoint may become.
     pub checkpoint_retention: Duration,
-    /// How often it is looked for checkpoints that are too old.
+    /// A stale or closed instance with which nobody had to do for so long is no longer offered.
+    pub retention: Duration,
+    /// How often it is looked for checkpoints and instances that are too old.
     pub cleanup_interval: Duration,
     /// How many instances are kept in memory. Closed and stale ones make room for others; as many
     /// may be active at once.
@@ -44,6 +46,7 @@ impl Default for SessionOptions {
             sweep_interval: Duration::from_secs(5),
             checkpoint_percent: 80.0,
             checkpoint_retention: Duration::from_secs(30 * 86_400),
+            retention: Duration::from_secs(90 * 86_400),
             cleanup_interval: Duration::from_secs(3600),
             instances_max: 10_000,
             command_text_bytes_max: 64 << 10,

@@ -13,8 +13,10 @@ pub(crate) struct Registry {
     instances: HashMap<String, SessionState>,
     /// Every event up to here is folded into those that are kept.
     pub(crate) folded_to: Option<Position>,
-    /// How often an instance made room for others; one that was looked up since may have done so
-    /// more than once.
+    /// How many instances were registered up to there, kept or not.
+    n_registered: u64,
+    /// How often an instance left memory, for others or for ever; one that was looked up since may
+    /// have done so more than once.
     pub(crate) n_evicted: u64,
 }
 
@@ -48,6 +50,25 @@ impl Registry {
         state.position.max(self.folded_to)
     }
 
+    /// Notes that every event up to a position is folded, and how many of the events since the last
+    /// time were registrations.
+    pub(crate) fn folded(&mut self, through: Option<Position>, n_registered: u64) {
+        self.folded_to = through;
+        self.n_registered += n_registered;
+    }
+
+    /// Returns how many instances had to make room and are not here, of those that the log had when
+    /// it was last looked at.
+    pub(crate) fn n_elsewhere(&self) -> u64 {
+        let counted = |state: &&SessionState| {
+            let registered = state.registered_position;
+            registered.is_some() && registered <= self.folded_to
+        };
+        let here = self.instances.values().filter(counted).count();
+        self.n_registered
+            .saturating_sub(u64::try_from(here).unwrap_or(u64::MAX))
+    }
+
     /// Takes an event of an instance.
     pub(crate) fn take(&mut self, id: &InstanceId, step: &Step<'_>) -> Taken {
         if let Some(state) = self.instances.get_mut(id.as_str()) {
@@ -79,6 +100,14 @@ impl Registry {
     pub(crate) fn n_active(&self) -> usize {
         let active = |state: &&SessionState| state.status == InstanceStatus::Active;
         self.instances.values().filter(active).count()
+    }
+
+    /// Forgets the instances of which this is told.
+    pub(crate) fn forget(&mut self, is_past: impl Fn(&SessionState) -> bool) {
+        let before = self.instances.len();
+        self.instances.retain(|_, state| !is_past(state));
+        let n_forgotten = before - self.instances.len();
+        self.n_evicted += u64::try_from(n_forgotten).unwrap_or(u64::MAX);
     }
 
     /// Forgets closed instances, then stale ones, those first that were silent for longest, until

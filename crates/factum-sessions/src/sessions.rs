@@ -143,6 +143,14 @@ impl Sessions {
         }
     }
 
+    /// Tells whether nobody has had to do with an instance for so long that it is no longer offered.
+    pub(crate) fn is_past(&self, state: &SessionState, now: Timestamp) -> bool {
+        let unused = now.as_micros().saturating_sub(state.last_use().as_micros());
+        let unused = u128::try_from(unused).unwrap_or(0);
+        unused >= self.inner.options.retention.as_micros()
+            && self.status_at(state, now) != InstanceStatus::Active
+    }
+
     pub(crate) fn is_silent(&self, state: &SessionState, now: Timestamp) -> bool {
         let silent = now
             .as_micros()

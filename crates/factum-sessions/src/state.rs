@@ -16,6 +16,7 @@ use factum_model::{EventId, Position, RecordedEvent, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::events;
 use crate::id::InstanceType;
 use crate::wire::{as_number, as_optional_text, as_text};
 
@@ -125,6 +126,9 @@ pub struct SessionState {
     pub external_session_id: Option<String>,
     /// The sequence number of its last event.
     pub sequence_num: u64,
+    /// Where its registration is in the log.
+    #[serde(skip)]
+    pub(crate) registered_position: Option<Position>,
     /// The last heartbeat's event, which the end of a silence refers to.
     #[serde(skip)]
     pub(crate) heartbeat_event: EventId,
@@ -157,5 +161,10 @@ impl<'a> Step<'a> {
             position: Some(event.position),
             at: event.recorded_at,
         }
+    }
+
+    /// Tells whether an instance begins with this event.
+    pub(crate) fn registers(&self) -> bool {
+        self.event_type == events::REGISTERED && self.sequence_num == 1
     }
 }

@@ -15,6 +15,8 @@
     reason = "what a test has to say, it says by panicking"
 )]
 
+#[cfg(feature = "agents")]
+pub mod agents;
 pub mod differential;
 mod disk;
 pub mod linearizability;

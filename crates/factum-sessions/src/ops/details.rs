@@ -91,6 +91,7 @@ impl Sessions {
         let registry = self.registry();
         let candidates = registry
             .states()
+            .filter(|state| !self.is_past(state, now))
             .map(|state| Candidate::of(state, self.status_at(state, now)));
         Ok(resolve(hint, candidates.collect()))
     }

@@ -37,8 +37,9 @@ pub struct InstanceList {
     pub active_count: u64,
     /// How many of the project are stale.
     pub stale_count: u64,
-    /// How many closed and stale ones had to make room in memory, of whatever project: they are
-    /// not listed, and found by their whole id.
+    /// How many closed and stale ones, of whatever project, had to make room in memory or are past
+    /// the retention of sessions: they are not listed, and found by their whole id. Those of the
+    /// last moment may be missing.
     pub not_listed_count: u64,
     /// There are more after this page.
     pub has_more: bool,
@@ -119,14 +120,18 @@ impl Sessions {
     }
 
     /// Returns the instances of a project, or all, those first that were heard of last, and how
-    /// many are not in memory.
+    /// many, of whatever project, are not offered.
     fn views(&self, project: Option<&str>) -> (Vec<InstanceView>, u64) {
         let now = self.now();
         let registry = self.registry();
-        let mut states: Vec<_> = registry
+        let (past, offered): (Vec<_>, Vec<_>) = registry
             .states()
+            .partition(|state| self.is_past(state, now));
+        let mut states: Vec<_> = offered
+            .into_iter()
             .filter(|state| project.is_none_or(|project| state.project == project))
             .collect();
+        let n_past = u64::try_from(past.len()).unwrap_or(u64::MAX);
         states.sort_by(|a, b| {
             let newest_first = b.last_event_at.cmp(&a.last_event_at);
             newest_first.then_with(|| a.instance_id.cmp(&b.instance_id))
@@ -134,6 +139,9 @@ impl Sessions {
         let views = states
             .into_iter()
             .map(|state| InstanceView::of(self, state, now));
-        (views.collect(), registry.n_evicted)
+        (
+            views.collect(),
+            registry.n_elsewhere().saturating_add(n_past),
+        )
     }
 }

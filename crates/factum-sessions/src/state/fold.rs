@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use factum_model::Timestamp;
+
 use crate::events;
 use crate::id::InstanceId;
 use crate::state::fields::Fields;
@@ -21,7 +23,7 @@ const COMMAND_CHARS_MAX: usize = 200;
 impl SessionState {
     /// Begins a state with the first event of a stream; `None` when that is no registration.
     pub(crate) fn begin(id: &InstanceId, step: &Step<'_>) -> Option<Self> {
-        if step.event_type != events::REGISTERED || step.sequence_num != 1 {
+        if !step.registers() {
             return None;
         }
         let fields = Fields::of(step.payload);
@@ -56,12 +58,22 @@ impl SessionState {
             host: fields.text("host"),
             external_session_id: fields.text("external_session_id"),
             sequence_num: 0,
+            registered_position: step.position,
             heartbeat_event: step.id,
             last_event: step.id,
             position: None,
         };
         state.count(step);
         Some(state)
+    }
+
+    /// Returns when anybody last had to do with the instance: the agent itself, whoever took over
+    /// or closed it. What the server records by itself, such as a deleted checkpoint, does not count.
+    pub(crate) fn last_use(&self) -> Timestamp {
+        let others = self.last_resumed_at.max(self.closed_at);
+        others.map_or(self.last_activity_at, |other| {
+            other.max(self.last_activity_at)
+        })
     }
 
     /// Takes the next event of the stream. One that is not the next changes nothing, which is

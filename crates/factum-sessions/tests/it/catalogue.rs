@@ -5,7 +5,7 @@ use factum_model::ErrorCode;
 use factum_sessions::{CloseInstance, ClosedInstance, SessionError, Sessions};
 use serde_json::{Value, json};
 
-use crate::harness::{Node, node};
+use crate::harness::{Node, Place};
 
 /// Returns the 23 types with an example of each.
 fn types() -> Vec<(String, Value, Vec<String>)> {
@@ -20,9 +20,10 @@ fn types() -> Vec<(String, Value, Vec<String>)> {
         .collect()
 }
 
-#[tokio::test]
-async fn every_type_is_taken_whole_and_refused_without_each_required_field() {
-    let (node, _directory) = node();
+pub(crate) async fn every_type_is_taken_whole_and_refused_without_each_required_field(
+    place: &Place,
+) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     let types = types();
     assert_eq!(types.len(), 23);
@@ -54,9 +55,8 @@ async fn every_type_is_taken_whole_and_refused_without_each_required_field() {
     }
 }
 
-#[tokio::test]
-async fn further_fields_are_kept_byte_for_byte() {
-    let (node, _directory) = node();
+pub(crate) async fn further_fields_are_kept_byte_for_byte(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     let text = r#"{ "context_percent": 42.50,  "x": [1.00, 123456789012345678901234567890] }"#;
     let input = format!(
@@ -71,9 +71,8 @@ async fn further_fields_are_kept_byte_for_byte() {
     assert_eq!(latest.events[0].event_data.get(), text);
 }
 
-#[tokio::test]
-async fn each_mistake_has_an_error_of_its_own() {
-    let (node, _directory) = node();
+pub(crate) async fn each_mistake_has_an_error_of_its_own(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     let closed = node.register("shop").await;
     close(&node, &closed).await.unwrap();
@@ -130,9 +129,8 @@ async fn each_mistake_has_an_error_of_its_own() {
     );
 }
 
-#[tokio::test]
-async fn heartbeats_and_ends_are_refused_in_the_same_words() {
-    let (node, _directory) = node();
+pub(crate) async fn heartbeats_and_ends_are_refused_in_the_same_words(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     for percent in [101.0, -0.1, f64::NAN] {
         let error = node.heartbeat(&id, percent).await.unwrap_err();
@@ -171,9 +169,8 @@ async fn close(node: &Node, id: &str) -> Result<ClosedInstance, SessionError> {
     node.sessions.close_instance(close).await
 }
 
-#[tokio::test]
-async fn a_store_that_is_closed_is_a_failure_of_the_store() {
-    let (node, _directory) = node();
+pub(crate) async fn a_store_that_is_closed_is_a_failure_of_the_store(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     node.engine.close().await;
     let error = node.heartbeat(&id, 1.0).await.unwrap_err();
@@ -181,9 +178,8 @@ async fn a_store_that_is_closed_is_a_failure_of_the_store() {
     assert!(matches!(error, SessionError::EventStore(_)));
 }
 
-#[tokio::test]
-async fn metadata_name_the_cause_and_are_checked() {
-    let (node, _directory) = node();
+pub(crate) async fn metadata_name_the_cause_and_are_checked(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     let emit = async |metadata: Value| {
         let input = json!({

@@ -6,7 +6,7 @@ use factum_sessions::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Node, node};
+use crate::harness::{Node, Place};
 
 async fn list(node: &Node, id: &str, kind: Option<CheckpointType>) -> CheckpointList {
     let input = ListCheckpoints {
@@ -18,9 +18,8 @@ async fn list(node: &Node, id: &str, kind: Option<CheckpointType>) -> Checkpoint
     node.sessions.list_checkpoints(input).await.unwrap()
 }
 
-#[tokio::test]
-async fn a_checkpoint_is_made_once_per_crossing_of_the_bound() {
-    let (node, _directory) = node();
+pub(crate) async fn a_checkpoint_is_made_once_per_crossing_of_the_bound(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     let made = async |percent| {
         node.heartbeat(&id, percent)
@@ -52,9 +51,10 @@ async fn a_checkpoint_is_made_once_per_crossing_of_the_bound() {
     assert_eq!(percents, [95.0, 81.0, 80.0], "the newest first");
 }
 
-#[tokio::test]
-async fn the_checkpoint_of_a_crossing_holds_what_the_heartbeat_says_and_is_caused_by_it() {
-    let (node, _directory) = node();
+pub(crate) async fn the_checkpoint_of_a_crossing_holds_what_the_heartbeat_says_and_is_caused_by_it(
+    place: &Place,
+) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     let data = json!({ "commit_hash": "9f3c2ab", "message": "m", "branch": "b" });
     node.emit(&id, "commit_created", data).await.unwrap();
@@ -93,9 +93,8 @@ async fn the_checkpoint_of_a_crossing_holds_what_the_heartbeat_says_and_is_cause
     );
 }
 
-#[tokio::test]
-async fn a_completed_epic_makes_a_checkpoint() {
-    let (node, _directory) = node();
+pub(crate) async fn a_completed_epic_makes_a_checkpoint(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     let data = json!({
         "epic_id": "e-1", "duration_hours": 2, "files_changed": 3, "tests_passed": 4,
@@ -114,9 +113,8 @@ async fn a_completed_epic_makes_a_checkpoint() {
     );
 }
 
-#[tokio::test]
-async fn instructions_are_numbered_steps_that_name_what_matters() {
-    let (node, _directory) = node();
+pub(crate) async fn instructions_are_numbered_steps_that_name_what_matters(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     let events = [
         (
@@ -172,9 +170,8 @@ async fn instructions_are_numbered_steps_that_name_what_matters() {
     );
 }
 
-#[tokio::test]
-async fn checkpoints_that_an_agent_reports_are_found_by_their_own_id() {
-    let (node, _directory) = node();
+pub(crate) async fn checkpoints_that_an_agent_reports_are_found_by_their_own_id(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     let data = json!({ "checkpoint_id": "cp-1", "context_percent": 5, "reason": "mine" });
     node.emit(&id, "checkpoint_created", data).await.unwrap();
@@ -191,10 +188,9 @@ async fn checkpoints_that_an_agent_reports_are_found_by_their_own_id() {
     }
 }
 
-#[tokio::test]
-async fn old_checkpoints_are_deleted_once_also_of_closed_instances() {
-    let (node, _directory) = node();
-    let other = node.beside();
+pub(crate) async fn old_checkpoints_are_deleted_once_also_of_closed_instances(place: &Place) {
+    let node = place.node().await;
+    let other = place.beside(&node).await;
     let id = node.register("shop").await;
     let old = node.checkpoint(&id, None).await;
     let closed = node.register("shop").await;
@@ -250,9 +246,8 @@ async fn old_checkpoints_are_deleted_once_also_of_closed_instances() {
     );
 }
 
-#[tokio::test]
-async fn what_cannot_be_a_checkpoint_is_refused() {
-    let (node, _directory) = node();
+pub(crate) async fn what_cannot_be_a_checkpoint_is_refused(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     let check = async |input: Value, code: ErrorCode| {
         let input = serde_json::from_value(input).unwrap();

@@ -5,17 +5,117 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use factum_engine::{Engine, EngineOptions};
-use factum_model::{LogicalClock, Timestamp};
+use factum_model::{Clock, LogicalClock, Timestamp};
 use factum_sessions::{
     CreateCheckpoint, EmitEvent, EmittedEvent, Heartbeat, HeartbeatAnswer, InstanceDetails,
     InstanceReport, InstanceType, LogCommand, RegisterInstance, ReplayEvents, SessionError,
     SessionOptions, SessionState, Sessions,
 };
+use factum_store::EventStore;
 use factum_store_embedded::{EmbeddedStore, Options};
+use factum_store_postgres::{PostgresStore, Setup};
+use factum_testkit::agents::Call;
+use factum_testkit::postgres::Database;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// What kind of store keeps a log.
+pub(crate) enum Log {
+    Directory,
+    Database,
+}
+
+/// Where a log is: in a directory, or in a database.
+pub(crate) struct Place {
+    directory: TempDir,
+    database: Option<Database>,
+}
+
+impl Place {
+    pub(crate) async fn new(log: Log) -> Self {
+        let database = match log {
+            Log::Directory => None,
+            Log::Database => {
+                let database = Database::create();
+                Setup::default().run(&database.url()).await.unwrap();
+                Some(database)
+            }
+        };
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            database,
+        }
+    }
+
+    /// Opens a node at the instant at which every test begins.
+    pub(crate) async fn node(&self) -> Node {
+        self.open(start()).await
+    }
+
+    pub(crate) async fn open(&self, now: Timestamp) -> Node {
+        self.open_with(now, SessionOptions::default()).await
+    }
+
+    pub(crate) async fn open_with(&self, now: Timestamp, options: SessionOptions) -> Node {
+        let clock = Arc::new(LogicalClock::at(now));
+        let engine = self.engine(&clock).await;
+        Node::over(engine, clock, options)
+    }
+
+    /// Makes another node over the same log: where a log has several nodes, with a store of its
+    /// own.
+    pub(crate) async fn beside(&self, node: &Node) -> Node {
+        let options = node.sessions.options().clone();
+        let clock = Arc::clone(&node.clock);
+        let engine = if self.database.is_some() {
+            self.engine(&clock).await
+        } else {
+            node.engine.clone()
+        };
+        Node::over(engine, clock, options)
+    }
+
+    async fn engine(&self, clock: &Arc<LogicalClock>) -> Engine {
+        let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<_>;
+        let store: Arc<dyn EventStore> = match &self.database {
+            Some(database) => {
+                let opened = PostgresStore::open(factum_store_postgres::Options {
+                    clock: Arc::clone(&clock),
+                    ..factum_store_postgres::Options::at(database.url())
+                });
+                Arc::new(opened.await.unwrap())
+            }
+            None => {
+                let opened = EmbeddedStore::open(Options {
+                    clock: Arc::clone(&clock),
+                    ..Options::at(self.directory.path())
+                });
+                Arc::new(opened.unwrap())
+            }
+        };
+        let options = EngineOptions {
+            clock,
+            ..EngineOptions::default()
+        };
+        Engine::new(store, options)
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Returns everything that the database holds of events, as text.
+    pub(crate) fn rows(&self) -> Option<String> {
+        let database = self.database.as_ref()?;
+        let sql = "SELECT query_to_xml(format('SELECT * FROM factum.%I', tablename), true, false, '') \
+                   FROM pg_tables WHERE schemaname = 'factum'";
+        Some(database.psql(sql))
+    }
+}
 
 /// Sessions, and what they stand on.
 pub(crate) struct Node {
@@ -30,31 +130,6 @@ pub(crate) struct Node {
 pub(crate) const START: &str = "2026-11-21T09:00:00Z";
 
 impl Node {
-    /// Opens the store of a directory, at an instant.
-    pub(crate) fn open(directory: &Path, now: Timestamp) -> Self {
-        Self::open_with(directory, now, SessionOptions::default())
-    }
-
-    pub(crate) fn open_with(directory: &Path, now: Timestamp, options: SessionOptions) -> Self {
-        let clock = Arc::new(LogicalClock::at(now));
-        let store = EmbeddedStore::open(Options {
-            clock: Arc::clone(&clock) as Arc<_>,
-            ..Options::at(directory)
-        });
-        let engine_options = EngineOptions {
-            clock: Arc::clone(&clock) as Arc<_>,
-            ..EngineOptions::default()
-        };
-        let engine = Engine::new(Arc::new(store.unwrap()), engine_options);
-        Self::over(engine, clock, options)
-    }
-
-    /// Makes another node over the same store.
-    pub(crate) fn beside(&self) -> Self {
-        let options = self.sessions.options().clone();
-        Self::over(self.engine.clone(), Arc::clone(&self.clock), options)
-    }
-
     fn over(engine: Engine, clock: Arc<LogicalClock>, options: SessionOptions) -> Self {
         // Tests look for silent instances themselves.
         let sessions = Sessions::new(
@@ -178,12 +253,6 @@ pub(crate) fn start() -> Timestamp {
     START.parse().unwrap()
 }
 
-/// Opens a node in a new directory.
-pub(crate) fn node() -> (Node, TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    (Node::open(directory.path(), start()), directory)
-}
-
 pub(crate) fn emit(id: &str, event_type: &str, data: &Value) -> EmitEvent {
     let input = json!({ "instance_id": id, "event_type": event_type, "event_data": data });
     serde_json::from_value(input).unwrap()
@@ -192,4 +261,35 @@ pub(crate) fn emit(id: &str, event_type: &str, data: &Value) -> EmitEvent {
 pub(crate) fn command(id: &str, action: &str, details: &Value) -> LogCommand {
     let input = json!({ "instance_id": id, "action": action, "details": details });
     serde_json::from_value(input).unwrap()
+}
+
+/// Makes a call of a tool, as the function behind it.
+pub(crate) async fn done(sessions: &Sessions, call: Call) -> Result<Value, SessionError> {
+    let given = &call.arguments;
+    let answer = match call.tool {
+        "mcp_meta_register_instance" => to(sessions.register_instance(of(given)).await?),
+        "mcp_meta_heartbeat" => to(sessions.heartbeat(of(given)).await?),
+        "mcp_meta_emit_event" => to(sessions.emit_event(of(given)).await?),
+        "mcp_meta_log_command" => to(sessions.log_command(of(given)).await?),
+        "mcp_meta_create_checkpoint" => to(sessions.create_checkpoint(of(given)).await?),
+        "mcp_meta_resume_instance" => to(sessions.resume_instance(of(given)).await?),
+        "mcp_meta_close_instance" => to(sessions.close_instance(of(given)).await?),
+        other => panic!("{other} is not called here"),
+    };
+    Ok(answer)
+}
+
+/// Registers an instance, and returns its id.
+pub(crate) async fn registered(sessions: &Sessions, call: Call) -> String {
+    let made = done(sessions, call).await.unwrap();
+    made["instance_id"].as_str().unwrap().to_owned()
+}
+
+fn of<T: DeserializeOwned>(arguments: &Value) -> T {
+    // Payloads are kept as they are written, which only a text shows.
+    serde_json::from_str(&arguments.to_string()).unwrap()
+}
+
+fn to(answer: impl Serialize) -> Value {
+    serde_json::to_value(answer).unwrap()
 }

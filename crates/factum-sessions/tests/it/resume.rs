@@ -5,9 +5,10 @@ use factum_sessions::{
     CloseInstance, InstanceDetails, ResumeAnswer, ResumeInstance, ResumeSource, ResumedInstance,
     SessionError, UserChoice,
 };
+use factum_testkit::agents::{self, CONFIDENCE, Call};
 use serde_json::json;
 
-use crate::harness::{Node, node};
+use crate::harness::{Node, Place, done};
 
 async fn resume(node: &Node, hint: Option<&str>) -> Result<ResumeAnswer, SessionError> {
     let input = ResumeInstance {
@@ -27,36 +28,14 @@ async fn resumed(node: &Node, hint: Option<&str>) -> ResumedInstance {
 /// An instance that has worked for a while.
 async fn worked(node: &Node, project: &str) -> String {
     let id = node.register(project).await;
-    let events = [
-        (
-            "epic_started",
-            json!({"epic_id": "epic-003", "feature_name": "passkeys", "estimated_hours": 4, "spawned_by": "ann"}),
-        ),
-        (
-            "commit_created",
-            json!({"commit_hash": "9f3c2ab", "message": "Accept passkeys", "branch": "feature/passkeys"}),
-        ),
-        (
-            "test_failed",
-            json!({"test_type": "unit", "failed_count": 3, "duration_seconds": 1, "error_summary": "sign_in"}),
-        ),
-    ];
-    for (event_type, data) in events {
-        node.emit(&id, event_type, data).await.unwrap();
+    for call in agents::worked(&id) {
+        done(&node.sessions, call).await.unwrap();
     }
-    node.log(
-        &id,
-        "run_tests",
-        json!({ "description": "cargo nextest run" }),
-    )
-    .await;
-    node.heartbeat(&id, 95.0).await.unwrap();
     id
 }
 
-#[tokio::test]
-async fn a_successor_learns_epic_tests_branch_commit_and_next_step() {
-    let (node, _directory) = node();
+pub(crate) async fn a_successor_learns_epic_tests_branch_commit_and_next_step(place: &Place) {
+    let node = place.node().await;
     let id = worked(&node, "shop").await;
     node.advance(130);
     let work = resumed(&node, None).await;
@@ -110,33 +89,28 @@ async fn a_successor_learns_epic_tests_branch_commit_and_next_step() {
     );
 }
 
-#[tokio::test]
-async fn confidence_and_source_follow_the_age_of_the_checkpoint_and_of_the_last_event() {
-    let minute = 60;
-    for (seconds, score, source, warned) in [
-        (4 * minute, 100, ResumeSource::Checkpoint, false),
-        (6 * minute, 90, ResumeSource::Checkpoint, false),
-        (31 * minute, 85, ResumeSource::Checkpoint, false),
-        (61 * minute, 60, ResumeSource::Events, true),
-        (23 * 60 * minute, 50, ResumeSource::Events, true),
-        (48 * 60 * minute, 50, ResumeSource::Events, true),
-    ] {
-        let (node, _directory) = node();
-        worked(&node, "shop").await;
-        node.advance(seconds);
-        let work = resumed(&node, Some("shop")).await;
+pub(crate) async fn confidence_and_source_follow_the_age_of_the_checkpoint_and_of_the_last_event(
+    place: &Place,
+) {
+    let node = place.node().await;
+    for (index, case) in CONFIDENCE.iter().enumerate() {
+        let project = format!("shop{index}");
+        worked(&node, &project).await;
+        node.advance(case.minutes * 60);
+        let resume = Call::resume(Some(&project));
+        let work = done(&node.sessions, resume).await.unwrap();
         assert_eq!(
-            (work.confidence_score, work.source),
-            (score, source),
-            "{seconds} s"
+            (&work["confidence_score"], &work["source"]),
+            (&json!(case.score), &json!(case.source)),
+            "{case:?}"
         );
-        assert_eq!(!work.warnings.is_empty(), warned, "{seconds} s");
+        let warned = !work["warnings"].as_array().unwrap().is_empty();
+        assert_eq!(warned, case.warned, "{case:?}");
     }
 }
 
-#[tokio::test]
-async fn without_a_checkpoint_events_count_and_without_events_commands() {
-    let (node, _directory) = node();
+pub(crate) async fn without_a_checkpoint_events_count_and_without_events_commands(place: &Place) {
+    let node = place.node().await;
     let id = node.register("bare").await;
     node.log(&id, "run", json!({ "description": "make" })).await;
     node.advance(130);
@@ -157,9 +131,8 @@ async fn without_a_checkpoint_events_count_and_without_events_commands() {
     assert_eq!(work.source, ResumeSource::Events);
 }
 
-#[tokio::test]
-async fn a_hint_is_an_id_a_hash_a_prefix_a_project_or_an_epic() {
-    let (node, _directory) = node();
+pub(crate) async fn a_hint_is_an_id_a_hash_a_prefix_a_project_or_an_epic(place: &Place) {
+    let node = place.node().await;
     let id = worked(&node, "shop").await;
     node.register("bank").await;
     node.advance(130);
@@ -174,9 +147,8 @@ async fn a_hint_is_an_id_a_hash_a_prefix_a_project_or_an_epic() {
     }
 }
 
-#[tokio::test]
-async fn several_matches_are_numbered_and_one_can_be_chosen() {
-    let (node, _directory) = node();
+pub(crate) async fn several_matches_are_numbered_and_one_can_be_chosen(place: &Place) {
+    let node = place.node().await;
     let first = worked(&node, "shop").await;
     node.advance(10);
     let second = worked(&node, "shop").await;
@@ -225,9 +197,10 @@ async fn several_matches_are_numbered_and_one_can_be_chosen() {
     }
 }
 
-#[tokio::test]
-async fn an_active_instance_is_taken_over_only_by_force_and_a_closed_one_never() {
-    let (node, _directory) = node();
+pub(crate) async fn an_active_instance_is_taken_over_only_by_force_and_a_closed_one_never(
+    place: &Place,
+) {
+    let node = place.node().await;
     let id = worked(&node, "shop").await;
     node.advance(60);
     let error = resume(&node, Some(&id)).await.unwrap_err();
@@ -259,9 +232,8 @@ async fn an_active_instance_is_taken_over_only_by_force_and_a_closed_one_never()
     assert_eq!(error.code(), ErrorCode::InstanceClosed);
 }
 
-#[tokio::test]
-async fn without_a_hint_the_newest_stale_one_is_meant() {
-    let (node, _directory) = node();
+pub(crate) async fn without_a_hint_the_newest_stale_one_is_meant(place: &Place) {
+    let node = place.node().await;
     let error = resume(&node, None).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::InstanceNotFound);
     let older = node.register("a").await;
@@ -281,13 +253,12 @@ async fn without_a_hint_the_newest_stale_one_is_meant() {
     );
 }
 
-#[tokio::test]
-async fn another_node_takes_over_with_all_that_was_recorded() {
-    let (node, directory) = node();
+pub(crate) async fn another_node_takes_over_with_all_that_was_recorded(place: &Place) {
+    let node = place.node().await;
     let id = worked(&node, "shop").await;
     let before = node.replay(&id).await;
     let at = node.kill().await;
-    let node = Node::open(directory.path(), at);
+    let node = place.open(at).await;
     node.advance(130);
     let work = resumed(&node, Some(&id)).await;
     assert_eq!(work.state, before);

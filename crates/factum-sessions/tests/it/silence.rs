@@ -2,11 +2,10 @@
 
 use factum_sessions::{InstanceStatus, LatestEvents};
 
-use crate::harness::{Node, node};
+use crate::harness::Place;
 
-#[tokio::test]
-async fn a_silent_instance_becomes_stale_once_and_a_heartbeat_revives_it() {
-    let (node, _directory) = node();
+pub(crate) async fn a_silent_instance_becomes_stale_once_and_a_heartbeat_revives_it(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     node.heartbeat(&id, 5.0).await.unwrap();
     node.advance(119);
@@ -51,9 +50,10 @@ async fn a_silent_instance_becomes_stale_once_and_a_heartbeat_revives_it() {
     assert_eq!(node.count(&id, "instance_stale").await, 2);
 }
 
-#[tokio::test]
-async fn the_event_says_since_when_and_names_the_last_heartbeat_as_its_cause() {
-    let (node, _directory) = node();
+pub(crate) async fn the_event_says_since_when_and_names_the_last_heartbeat_as_its_cause(
+    place: &Place,
+) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     node.advance(130);
     node.sessions.sweep().await.unwrap();
@@ -71,9 +71,10 @@ async fn the_event_says_since_when_and_names_the_last_heartbeat_as_its_cause() {
     );
 }
 
-#[tokio::test]
-async fn a_server_that_dies_before_it_finds_out_finds_out_after_its_start_and_once() {
-    let (node, directory) = node();
+pub(crate) async fn a_server_that_dies_before_it_finds_out_finds_out_after_its_start_and_once(
+    place: &Place,
+) {
+    let node = place.node().await;
     let mut ids = Vec::new();
     for _ in 0..5 {
         ids.push(node.register("shop").await);
@@ -81,7 +82,7 @@ async fn a_server_that_dies_before_it_finds_out_finds_out_after_its_start_and_on
     node.advance(100);
     let mut at = node.kill().await;
     for restart in 0..3 {
-        let node = Node::open(directory.path(), at);
+        let node = place.open(at).await;
         node.advance(50);
         // The overview waits until the log is read.
         node.sessions
@@ -97,10 +98,13 @@ async fn a_server_that_dies_before_it_finds_out_finds_out_after_its_start_and_on
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_nodes_that_look_at_once_record_one_silence_once() {
-    let (node, _directory) = node();
-    let nodes = [node.beside(), node.beside(), node.beside()];
+pub(crate) async fn several_nodes_that_look_at_once_record_one_silence_once(place: &Place) {
+    let node = place.node().await;
+    let nodes = [
+        place.beside(&node).await,
+        place.beside(&node).await,
+        place.beside(&node).await,
+    ];
     for round in 1..=5 {
         let mut ids = Vec::new();
         for _ in 0..10 {
@@ -127,10 +131,9 @@ async fn several_nodes_that_look_at_once_record_one_silence_once() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_heartbeat_that_races_with_the_sweep_leaves_no_false_silence() {
-    let (node, _directory) = node();
-    let other = node.beside();
+pub(crate) async fn a_heartbeat_that_races_with_the_sweep_leaves_no_false_silence(place: &Place) {
+    let node = place.node().await;
+    let other = place.beside(&node).await;
     for _ in 0..20 {
         let id = node.register("shop").await;
         other.report(&id).await;
@@ -151,9 +154,8 @@ async fn a_heartbeat_that_races_with_the_sweep_leaves_no_false_silence() {
     }
 }
 
-#[tokio::test]
-async fn closed_instances_are_not_silent() {
-    let (node, _directory) = node();
+pub(crate) async fn closed_instances_are_not_silent(place: &Place) {
+    let node = place.node().await;
     let id = node.register("shop").await;
     let close = factum_sessions::CloseInstance {
         instance_id: id.clone(),
@@ -166,4 +168,38 @@ async fn closed_instances_are_not_silent() {
         node.report(&id).await.instance.status,
         InstanceStatus::Closed
     );
+}
+
+pub(crate) async fn a_node_that_dies_between_heartbeat_and_detection_leaves_it_to_the_others(
+    place: &Place,
+) {
+    let first = place.node().await;
+    let others = [place.beside(&first).await, place.beside(&first).await];
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        let id = first.register("shop").await;
+        first.heartbeat(&id, 5.0).await.unwrap();
+        ids.push(id);
+    }
+    for other in &others {
+        for id in &ids {
+            other.report(id).await;
+        }
+    }
+    first.advance(121);
+    first.kill().await;
+    let [b, c] = &others;
+    let found = tokio::join!(b.sessions.sweep(), c.sessions.sweep());
+    assert_eq!(found.0.unwrap() + found.1.unwrap(), 10);
+    let late = place.beside(b).await;
+    late.sessions
+        .list_instances(Default::default())
+        .await
+        .unwrap();
+    for node in [&late, b, c] {
+        assert_eq!(node.sessions.sweep().await.unwrap(), 0);
+        for id in &ids {
+            assert_eq!(node.count(id, "instance_stale").await, 1);
+        }
+    }
 }

@@ -361,7 +361,10 @@ keys! {
     sessions_checkpoint_percent: Count = "sessions.checkpoint_percent", "80", "%";
     /// How old checkpoints of agent instances may become.
     sessions_checkpoint_days_max: Count = "sessions.checkpoint_days_max", "30", "days";
-    /// How often it is looked for checkpoints that are too old.
+    /// A stale or closed agent instance with which nobody had to do for so long is no longer listed,
+    /// nor found by a hint. Its events stay.
+    sessions_retention_days: Count = "sessions.retention_days", "90", "days";
+    /// How often it is looked for checkpoints and agent instances that are too old.
     sessions_cleanup_ms: Millis = "sessions.cleanup_ms", "3600000", "ms";
     /// How many agent instances are kept in memory. Closed and stale ones make room for others; as
     /// many may be active at once.

@@ -93,12 +93,16 @@ pub(crate) fn mcp(config: &Config) -> McpOptions {
 
 /// Returns what agent sessions are made with.
 pub(crate) fn sessions(config: &Config) -> Result<SessionOptions, Failure> {
-    let days = u64::try_from(config.sessions_checkpoint_days_max.0).unwrap_or(u64::MAX);
+    let days = |count: usize| {
+        let days = u64::try_from(count).unwrap_or(u64::MAX);
+        Duration::from_secs(days.saturating_mul(86_400))
+    };
     Ok(SessionOptions {
         stale_after: config.sessions_stale_ms.0,
         sweep_interval: at_least_a_moment(config.sessions_sweep_ms.0),
         checkpoint_percent: f64::from(narrow(config.sessions_checkpoint_percent.0)),
-        checkpoint_retention: Duration::from_secs(days.saturating_mul(86_400)),
+        checkpoint_retention: days(config.sessions_checkpoint_days_max.0),
+        retention: days(config.sessions_retention_days.0),
         cleanup_interval: at_least_a_moment(config.sessions_cleanup_ms.0),
         instances_max: config.sessions_instances_max.0,
         command_text_bytes_max: config.sessions_command_text_bytes_max.in_memory(),

@@ -23,7 +23,7 @@ pub(crate) fn write(page: &mut Page, metrics: &SessionMetrics) {
     let values = [
         (
             "sessions_evicted_total",
-            "Instances that made room in memory for others.",
+            "How often instances left memory: for others, or as they were past their retention.",
             metrics.evicted_total,
         ),
         (
