@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use factum_engine::{Engine, EngineOptions, Identity, Principal, Scope, Scopes};
 use factum_mcp::{Access, Caller, Mcp, McpOptions, Reply, Verdict};
+use factum_model::{LogicalClock, MonotonicIds};
 use factum_sessions::{SessionOptions, Sessions};
 use factum_store::MemoryStore;
 use serde_json::{Value, json};
@@ -27,6 +28,24 @@ impl Harness {
 
     pub(crate) fn start_with(options: McpOptions) -> Self {
         let engine = Engine::new(Arc::new(MemoryStore::new()), EngineOptions::default());
+        Self::start_over(engine, options)
+    }
+
+    /// Starts with a clock that stands still.
+    pub(crate) fn start_with_clock() -> (Self, Arc<LogicalClock>) {
+        let at = "2026-11-21T09:00:00Z".parse().unwrap();
+        let clock = Arc::new(LogicalClock::at(at));
+        let ids = MonotonicIds::new(|bytes| bytes.fill(7));
+        let store = MemoryStore::with(Arc::clone(&clock) as Arc<_>, Arc::new(ids));
+        let engine_options = EngineOptions {
+            clock: Arc::clone(&clock) as Arc<_>,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::new(Arc::new(store), engine_options);
+        (Self::start_over(engine, McpOptions::default()), clock)
+    }
+
+    fn start_over(engine: Engine, options: McpOptions) -> Self {
         let sessions = Sessions::new(engine.clone(), SessionOptions::default());
         let mcp = Mcp::new(engine, Some(sessions.clone()), options, "0");
         let end = CancellationToken::new();

@@ -11,3 +11,4 @@ mod engine_tools;
 mod harness;
 mod protocol;
 mod session_tools;
+mod taking_over;

@@ -4,6 +4,7 @@
 mod command_line;
 mod groups;
 mod harness;
+mod mcp;
 mod migrate;
 mod nodes;
 mod postgres;
