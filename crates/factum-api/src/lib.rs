@@ -59,7 +59,7 @@ pub use crate::schedule_schema::*;
 pub use crate::schema::*;
 pub use crate::subscription_body::{
     FetchInput, NackInput, SettingsInput, StartInput, SubscriptionInput, TOKENS_MAX, parse_ack,
-    parse_fetch, parse_nack, parse_new_subscription, parse_parked_choice, parse_release,
-    parse_reset, parse_subscription,
+    parse_extend, parse_fetch, parse_nack, parse_new_subscription, parse_parked_choice,
+    parse_release, parse_reset, parse_subscription,
 };
 pub use crate::subscription_schema::*;

@@ -144,6 +144,11 @@ static NACK: Shape<4> = Shape {
     code: ErrorCode::InvalidRequest,
     names: ["tokens", "action", "delayMs", "cause"],
 };
+static EXTEND: Shape<2> = Shape {
+    of: "an extension",
+    code: ErrorCode::InvalidRequest,
+    names: ["tokens", "extendMs"],
+};
 static RELEASE: Shape<1> = Shape {
     of: "a release",
     code: ErrorCode::InvalidRequest,
@@ -393,6 +398,18 @@ pub fn parse_nack(body: &Bytes) -> Result<NackInput, InputError> {
     })
 }
 
+/// Reads the body of an extension: the tokens, and how much time is asked for.
+///
+/// # Errors
+/// [`InputError`] with the JSON pointer of the first fault.
+pub fn parse_extend(body: &Bytes) -> Result<(Vec<String>, Option<u64>), InputError> {
+    let body = utf8(body)?;
+    let path = Path::ROOT;
+    let fields = Fields::read(&body, &EXTEND, &path)?;
+    let extend_ms = fields.get("extendMs").map(|field| whole(&field));
+    Ok((tokens(&fields)?, extend_ms.transpose()?))
+}
+
 fn action(name: &str) -> Result<NackActionDto, InputFault> {
     match name {
         "retry" => Ok(NackActionDto::Retry),
@@ -483,6 +500,14 @@ mod tests {
         check(
             parse_nack(&r#"{"tokens":[],"action":"park","delayMs":5}"#.into()),
             "5 is not given with the action retry only",
+        );
+        assert_eq!(
+            parse_extend(&r#"{"tokens":["1-2-3"],"extendMs":5}"#.into()).unwrap(),
+            (vec!["1-2-3".to_owned()], Some(5))
+        );
+        check(
+            parse_extend(&r#"{"tokens":[],"extendMs":-1}"#.into()),
+            "-1 is not a whole number of 0 or more",
         );
         check(
             parse_parked_choice(&r#"{"positions":[0]}"#.into()),

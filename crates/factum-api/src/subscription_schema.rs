@@ -315,6 +315,58 @@ pub struct SettledListDto {
     pub stale: u64,
 }
 
+/// A consumer needs more time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = Extend)]
+pub struct ExtendDto {
+    /// The tokens of the events that it needs it for.
+    #[schema(max_items = 1000)]
+    pub tokens: Vec<String>,
+    /// How much, from now on; the subscription's `ackDeadlineMs` where it is absent. The server has
+    /// a limit, one hour unless configured otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub extend_ms: Option<u64>,
+}
+
+/// What became of a wish for more time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ExtendedAs)]
+pub enum ExtendedDto {
+    /// The consumer has the event until the new deadline.
+    Extended,
+    /// The consumer does not have it any more: its deadline passed, the event was settled, or the
+    /// subscription was reset.
+    Stale,
+}
+
+/// What became of the wish for one token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = Extended)]
+pub struct ExtendedTokenDto {
+    /// The token; it stays good.
+    pub token: String,
+    /// What became of it.
+    pub result: ExtendedDto,
+    /// The new deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+}
+
+/// What became of a wish for more time, by token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = ExtendedList)]
+pub struct ExtendedListDto {
+    /// In the order of the request.
+    pub results: Vec<ExtendedTokenDto>,
+    /// How many of them were stale.
+    pub stale: u64,
+}
+
 /// A consumer gives back what it has.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

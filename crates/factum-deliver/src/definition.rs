@@ -68,6 +68,24 @@ pub(crate) fn open<K: Kind>(
     K::open(&read(stored)?, outside)
 }
 
+/// Seals secrets anew; see [`factum_engine::Targets::reseal`].
+pub(crate) fn reseal<K: Kind>(
+    stored: Value,
+    outside: &Outside,
+) -> Result<Option<Value>, InvalidTarget> {
+    let mut definition: K::Definition = read(stored)?;
+    let mut changes = false;
+    for (pointer, secret) in K::secrets(&mut definition) {
+        let resealed = secret.reseal(outside.vault());
+        changes |= resealed.map_err(|fault| fault.under(&pointer))?;
+    }
+    if changes {
+        write(&definition).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
 fn read<T: DeserializeOwned>(fields: Value) -> Result<T, InvalidTarget> {
     serde_path_to_error::deserialize(fields).map_err(|error| {
         let pointer = pointer(error.path());

@@ -123,6 +123,22 @@ impl Secret {
         Ok(())
     }
 
+    /// Seals what is stored under the key that seals now. Returns whether that changed anything. A
+    /// secret that cannot be opened is a fault, also where nothing is to be changed.
+    pub(crate) fn reseal(&mut self, vault: &dyn Vault) -> Result<bool, InvalidTarget> {
+        let plain = self.open(vault)?;
+        let Self::Sealed { id, sealed } = self else {
+            return Ok(false);
+        };
+        if vault.is_current(sealed) {
+            return Ok(false);
+        }
+        let anew = vault.seal(plain.reveal().as_bytes(), &context(id));
+        *sealed =
+            anew.map_err(|error| InvalidTarget::at("", format!("cannot be sealed: {error}")))?;
+        Ok(true)
+    }
+
     /// Leaves only the name of the secret.
     pub(crate) fn hide(&mut self) {
         if let Self::Sealed { id, .. } = self {

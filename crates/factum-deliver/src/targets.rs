@@ -20,6 +20,7 @@ struct Row {
     accept: fn(Value, Option<Value>, &Outside) -> Checked<Value>,
     show: fn(Value) -> Checked<Value>,
     open: fn(Value, &Outside) -> Checked<Arc<dyn Deliver>>,
+    reseal: fn(Value, &Outside) -> Checked<Option<Value>>,
 }
 
 #[cfg_attr(
@@ -39,6 +40,7 @@ const fn row<K: Kind>() -> Row {
         accept: definition::accept::<K>,
         show: definition::show::<K>,
         open: definition::open::<K>,
+        reseal: definition::reseal::<K>,
     }
 }
 
@@ -122,6 +124,12 @@ impl Targets for BuiltInTargets {
     fn open(&self, stored: &str) -> Result<Arc<dyn Deliver>, InvalidTarget> {
         let (row, fields) = read(stored)?;
         (row.open)(fields, &self.outside)
+    }
+
+    fn reseal(&self, stored: &str) -> Result<Option<String>, InvalidTarget> {
+        let (row, fields) = read(stored)?;
+        let resealed = (row.reseal)(fields, &self.outside)?;
+        Ok(resealed.map(|fields| write(row, fields)))
     }
 }
 

@@ -19,6 +19,7 @@ mod record;
 mod redrive;
 mod runner;
 mod sender;
+mod sweep;
 
 pub use self::dead_letter::{
     Cause, DeadLetter, DeadLetterChoice, DeadLetterFilter, DeadLetterGroup, DeadLetterPage,

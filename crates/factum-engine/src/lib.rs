@@ -62,7 +62,7 @@ pub use crate::error::EngineError;
 pub use crate::live::{HeadSignal, LiveRead, LiveReader, LiveStart, LiveStep};
 pub use crate::rules::{
     DryRun, InvalidRule, Jitter, RateLimit, RetryPolicy, RetryStrategy, Rule, RuleError, RuleId,
-    RuleLimits, RuleOutcome, RuleStart, RuleTarget, Rules, TestedEvent,
+    RuleLimits, RuleOutcome, RuleStart, RuleTarget, Rules, SealedRules, TestedEvent,
 };
 pub use crate::schedule::{
     Calendar, Firing, InvalidScheduleId, LATENESS_BOUNDS_MS, Missed, NewScheduled, Schedule,
@@ -70,8 +70,8 @@ pub use crate::schedule::{
     Scheduled, When,
 };
 pub use crate::subscriptions::{
-    Backoff, Counter, Definition, Feed, FeedCounters, FeedId, FeedSettings, FeedSpec, FeedStatus,
-    FilterForm, Handler, HandlerOptions, Handout, HandoutToken, InvalidHandoutToken,
+    Backoff, Counter, Definition, Extended, Feed, FeedCounters, FeedId, FeedSettings, FeedSpec,
+    FeedStatus, FilterForm, Handler, HandlerOptions, Handout, HandoutToken, InvalidHandoutToken,
     NewSubscription, Order, Outcome, ParkedAct, ParkedChoice, ParkedEvent, ParkedPage, Readiness,
     Settled, Start, SubscriptionError, SubscriptionInfo, SubscriptionOptions, Subscriptions, Take,
     Verdict,

@@ -12,11 +12,13 @@ mod dry_run;
 mod error;
 mod record;
 mod registry;
+mod reseal;
 mod retry;
 mod rule;
 
 pub use self::dry_run::{DryRun, RuleOutcome, TestedEvent};
 pub use self::error::{InvalidRule, RuleError};
 pub use self::registry::{RuleLimits, Rules};
+pub use self::reseal::SealedRules;
 pub use self::retry::{Jitter, RetryPolicy, RetryStrategy};
 pub use self::rule::{RateLimit, Rule, RuleId, RuleStart, RuleTarget};

@@ -15,9 +15,11 @@ mod definition;
 mod dispatch;
 mod error;
 mod events;
+mod extend;
 mod feed;
 mod handout;
 mod keeper;
+pub(crate) mod leftovers;
 mod options;
 mod record;
 mod registry;
@@ -30,6 +32,7 @@ pub use self::consume::HandlerOptions;
 pub use self::counters::{Counter, FeedCounters};
 pub use self::definition::{Definition, FilterForm, NewSubscription, Start, SubscriptionInfo};
 pub use self::error::SubscriptionError;
+pub use self::extend::Extended;
 pub use self::feed::{Feed, Take};
 pub use self::handout::{
     Handler, Handout, HandoutToken, InvalidHandoutToken, Outcome, Readiness, Settled, Verdict,

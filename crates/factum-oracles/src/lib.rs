@@ -16,6 +16,7 @@
 )]
 
 mod bulk;
+mod cel;
 mod cursor;
 mod events;
 mod filters;
@@ -27,6 +28,7 @@ mod store;
 mod time;
 
 pub use crate::bulk::bulk;
+pub use crate::cel::cel;
 pub use crate::cursor::cursor;
 pub use crate::events::events;
 pub use crate::filters::{filters, text_form};
@@ -102,6 +104,11 @@ pub const ALL: &[Oracle] = &[
         name: "text_form",
         check: text_form,
         seeds: filters::TEXT_SEEDS,
+    },
+    Oracle {
+        name: "cel",
+        check: cel,
+        seeds: cel::SEEDS,
     },
     Oracle {
         name: "live",

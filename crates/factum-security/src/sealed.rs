@@ -163,20 +163,52 @@ impl MasterKey {
     pub fn rotate(&self) -> Result<String, MasterKeyError> {
         let path = self.file.as_deref().ok_or(MasterKeyError::NotAFile)?;
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut rotated = of_file(path)?;
         let fresh = Key::fresh()?;
         let id = fresh.id.clone();
-        if keys.len() >= KEYS_MAX {
+        if rotated.len() >= KEYS_MAX {
             return Err(MasterKeyError::Count {
-                count: keys.len() + 1,
+                count: rotated.len() + 1,
             });
         }
-        keys.insert(0, fresh);
-        let written = file::replace(path, &write(&keys));
-        if let Err(error) = written {
-            keys.remove(0);
-            return Err(error);
-        }
+        rotated.insert(0, fresh);
+        file::replace(path, &write(&rotated))?;
+        *keys = rotated;
         Ok(id)
+    }
+
+    /// Forgets all keys but the one that seals, here and in the file, and returns how many those
+    /// were. What is still sealed under them never opens again.
+    ///
+    /// # Errors
+    /// [`MasterKeyError`]; no key is forgotten then.
+    pub fn forget_earlier(&self) -> Result<usize, MasterKeyError> {
+        let path = self.file.as_deref().ok_or(MasterKeyError::NotAFile)?;
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = of_file(path)?;
+        let n_forgotten = kept.len().saturating_sub(1);
+        kept.truncate(1);
+        if n_forgotten > 0 {
+            file::replace(path, &write(&kept))?;
+        }
+        *keys = kept;
+        Ok(n_forgotten)
+    }
+
+    /// Reads the file again when a key is asked for that is not known: on another node the key
+    /// may have been changed, and the file copied here since.
+    fn look_again(&self) -> Result<(), MasterKeyError> {
+        let Some(path) = self.file.as_deref() else {
+            return Ok(());
+        };
+        let found = of_file(path)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(())
+    }
+
+    fn knows(&self, id: &str) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().any(|key| key.id == id)
     }
 
     /// Returns the ids of all keys; the first one seals.
@@ -184,13 +216,6 @@ impl MasterKey {
     pub fn key_ids(&self) -> Vec<String> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.iter().map(|key| key.id.clone()).collect()
-    }
-
-    /// Tells whether a secret was sealed under an earlier key.
-    #[must_use]
-    pub fn is_sealed_under_earlier(&self, sealed: &str) -> bool {
-        let id = sealed.split('.').nth(1);
-        id.is_some_and(|id| self.key_ids().first().is_none_or(|current| current != id))
     }
 }
 
@@ -226,11 +251,19 @@ impl Vault for MasterKey {
         let (nonce, sealed) = body
             .split_first_chunk::<NONCE_LEN>()
             .ok_or_else(malformed)?;
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let key = keys.iter().find(|key| key.id == id).ok_or_else(|| {
+        let unknown = |source: Option<MasterKeyError>| {
             let id: String = id.chars().take(16).collect();
-            vault_error(&format!("the master key {id:?} is not known here"))
-        })?;
+            VaultError {
+                message: format!("the master key {id:?} is not known here"),
+                source: source.map(Into::into),
+            }
+        };
+        if !self.knows(id) {
+            self.look_again().map_err(|error| unknown(Some(error)))?;
+        }
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let key = keys.iter().find(|key| key.id == id);
+        let key = key.ok_or_else(|| unknown(None))?;
         let mut bytes = Zeroizing::new(sealed.to_vec());
         let opened = key.cipher()?.open_in_place(
             Nonce::assume_unique_for_key(*nonce),
@@ -244,11 +277,25 @@ impl Vault for MasterKey {
             )),
         }
     }
+
+    fn is_current(&self, sealed: &str) -> bool {
+        let id = sealed.split('.').nth(1);
+        id.is_some_and(|id| self.key_ids().first().is_some_and(|current| current == id))
+    }
 }
 
 /// What a secret is bound to: under another key or for another purpose it does not open.
 fn bound_to(key_id: &str, context: &str) -> Vec<u8> {
     format!("{PREFIX}.{key_id}.{context}").into_bytes()
+}
+
+/// Reads the keys of a file, which must be there.
+fn of_file(path: &Path) -> Result<Vec<Key>, MasterKeyError> {
+    let text = file::read(path)?.ok_or_else(|| MasterKeyError::Io {
+        path: path.to_owned(),
+        source: std::io::ErrorKind::NotFound.into(),
+    })?;
+    read(&text)
 }
 
 /// Reads keys, one a line; empty lines and those that begin with # are passed over.

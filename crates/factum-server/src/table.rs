@@ -371,6 +371,7 @@ fn rows_of_subscriptions() -> Vec<Endpoint> {
         (compressed(consume()), routes!(consumers::fetch)),
         (consume(), routes!(consumers::ack)),
         (consume(), routes!(consumers::nack)),
+        (consume(), routes!(consumers::extend)),
         (consume(), routes!(consumers::release)),
         (compressed(consume()), routes!(consumers::parked)),
         (

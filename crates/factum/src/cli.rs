@@ -128,6 +128,7 @@ commands! {
     DeadLetters = dead_letters, Client;
     Schedule = schedule, Client;
     Keys = keys, Client;
+    Secrets = secrets, Client;
     Postgres = postgres, Client;
     Sessions = sessions, Client;
     Catalogue = catalogue, Client;

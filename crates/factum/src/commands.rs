@@ -23,6 +23,7 @@ pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod rules;
 pub(crate) mod schedule;
+pub(crate) mod secrets;
 pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod subscriptions;

@@ -16,6 +16,7 @@ pub(crate) use crate::serving::postgres::{
     diagnose as diagnose_postgres, explained as explained_postgres, open as open_postgres,
     open_state as open_postgres_state, with_password,
 };
+pub(crate) use crate::serving::rules::{key_file, open_rules};
 pub(crate) use crate::serving::services::{open as open_services, run as run_services};
 pub(crate) use crate::serving::store::{
     explained as explained_directory, open as open_store, open_read_only as open_store_read_only,

@@ -53,6 +53,10 @@ impl Vault for Clear {
         let byte = |at: usize| u8::from_str_radix(&sealed[at..at + 2], 16).unwrap();
         Ok((0..sealed.len()).step_by(2).map(byte).collect())
     }
+
+    fn is_current(&self, _: &str) -> bool {
+        true
+    }
 }
 
 pub(crate) fn targets_with(allowed: &[&str], resolver: Arc<dyn Resolver>) -> BuiltInTargets {

@@ -170,6 +170,14 @@ pub trait Targets: Send + Sync + fmt::Debug + 'static {
     /// [`InvalidTarget`] when it is not what [`Targets::accept`] returned, or its secrets cannot be
     /// opened.
     fn open(&self, stored: &str) -> Result<Arc<dyn Deliver>, InvalidTarget>;
+
+    /// Seals the secrets of a stored definition anew under the key that seals now, and returns what
+    /// is to be stored then; `None` where all of them are sealed so, as they are where there are
+    /// none.
+    ///
+    /// # Errors
+    /// [`InvalidTarget`] as for [`Targets::open`].
+    fn reseal(&self, stored: &str) -> Result<Option<String>, InvalidTarget>;
 }
 
 /// A secret could not be sealed or opened.
@@ -196,4 +204,7 @@ pub trait Vault: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`VaultError`] when it was changed, was sealed for another context, or its key is unknown.
     fn open(&self, sealed: &str, context: &str) -> Result<Vec<u8>, VaultError>;
+
+    /// Tells whether a secret is sealed under the key that seals now.
+    fn is_current(&self, sealed: &str) -> bool;
 }

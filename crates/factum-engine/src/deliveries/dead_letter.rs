@@ -279,6 +279,25 @@ pub(super) fn rule_cause(pointer: &str, failure: &str) -> Cause {
 mod tests {
     use super::*;
 
+    /// As docs/format/deliveries.md says. What was written so is read for ever.
+    #[test]
+    fn the_format_stays() {
+        let text = concat!(
+            r#"{"delivery":{"deliveryId":"d","eventId":"e","position":7,"eventType":"a.b","#,
+            r#""aggregateType":"form","aggregateId":"f-1","rule":"r","target":"t","#,
+            r#""status":"dead","attemptsMade":0,"attempts":[]},"cause":{"class":"rejected","#,
+            r#""message":"status 503","status":503,"excerpt":"down"},"group":"GROUP","#,
+            r#""status":"permanent_failure","firstMicros":1,"lastMicros":2,"deadMicros":3,"#,
+            r#""reason":"nobody wants it","changedBy":"ann"}"#,
+        );
+        let letter: DeadLetter = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&letter).unwrap(), text);
+        assert_eq!(letter.status, DeadLetterStatus::PermanentFailure);
+        // The group of what died of the same thing stays the same, too.
+        let group = group_of("r", "t", &letter.cause);
+        assert_eq!(group, "459e651d29095b69");
+    }
+
     #[test]
     fn what_differs_is_left_out() {
         let check = |message: &str, expected: &str| assert_eq!(normalised(message), expected);

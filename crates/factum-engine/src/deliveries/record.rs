@@ -239,6 +239,31 @@ mod tests {
         }
     }
 
+    /// As docs/format/deliveries.md says. What was written so is read for ever.
+    #[test]
+    fn the_format_stays() {
+        let text = concat!(
+            r#"{"deliveryId":"01234567-89ab-5def-8123-456789abcdef","#,
+            r#""eventId":"01234567-89ab-7def-8123-456789abcdef","position":7,"eventType":"a.b","#,
+            r#""aggregateType":"form","aggregateId":"f-1","rule":"r","target":"t","#,
+            r#""status":"retrying","attemptsMade":2,"attempts":[{"number":1,"atMicros":5,"#,
+            r#""durationMs":3,"status":503,"errorClass":"rejected","error":"status 503","#,
+            r#""excerpt":"down"},{"number":2,"atMicros":6,"durationMs":4}],"nextAttemptMicros":9}"#,
+        );
+        let record: DeliveryRecord = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&record).unwrap(), text);
+        let key = record.key().unwrap().key().unwrap();
+        let expected = "00000000000000000007.01234567-89ab-5def-8123-456789abcdef";
+        assert_eq!(key.as_str(), expected);
+        assert_eq!(record.attempts[0].status, Some(503));
+        // A later release may say more of it.
+        let more = text.replace(r#""rule":"r""#, r#""rule":"r","more":[1]"#);
+        assert_eq!(
+            serde_json::from_str::<DeliveryRecord>(&more).unwrap(),
+            record
+        );
+    }
+
     #[test]
     fn the_first_and_the_last_attempts_are_kept() {
         let mut record = DeliveryRecord {

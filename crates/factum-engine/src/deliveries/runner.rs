@@ -180,19 +180,30 @@ impl Deliveries {
     async fn supervise(&self, stop: &CancellationToken) {
         let mut changes = self.shared.rules.watch();
         let mut tasks = JoinSet::new();
-        let mut leftovers = Vec::new();
+        let mut sweeps = true;
         let mut complained = BTreeMap::new();
         while !stop.is_cancelled() {
             changes.mark_unchanged();
             self.reconcile(&mut tasks, &mut complained);
-            self.clean(&mut leftovers).await;
+            if sweeps {
+                sweeps = match self.sweep().await {
+                    Ok(is_clean) => !is_clean,
+                    Err(error) => {
+                        tracing::warn!(%error, "what targets that are gone have left stays for now");
+                        true
+                    }
+                };
+            }
             tokio::select! {
                 () = stop.cancelled() => {}
-                _ = changes.changed() => {}
-                Some(ended) = tasks.join_next() => match ended {
-                    Ok(key) => leftovers.extend(self.ended(&key)),
-                    Err(error) => tracing::error!(%error, "the task of a target has failed"),
-                },
+                _ = changes.changed() => sweeps = true,
+                Some(ended) = tasks.join_next() => {
+                    sweeps = true;
+                    match ended {
+                        Ok(key) => self.ended(&key),
+                        Err(error) => tracing::error!(%error, "the task of a target has failed"),
+                    }
+                }
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
         }
@@ -305,35 +316,26 @@ impl Deliveries {
         )?)
     }
 
-    /// Forgets what has ended. Returns its feed where nobody will ever need it again.
-    fn ended(&self, key: &TargetKey) -> Option<Feed> {
-        let running = self.write().remove(key)?;
+    /// Forgets what has ended, and what was counted of it where it is gone for good.
+    fn ended(&self, key: &TargetKey) {
+        let Some(running) = self.write().remove(key) else {
+            return;
+        };
         let (rule, target) = key;
         let kept = self.shared.rules.get(rule).is_ok_and(|rule| {
             let known = rule.target(target);
             known.is_some_and(|known| known.since == running.sender.target.since)
         });
-        if kept {
-            return None;
+        if !kept {
+            self.shared.meters.forget(rule, target);
         }
-        self.shared.meters.forget(rule, target);
-        Some(running.feed)
     }
 
-    async fn clean(&self, leftovers: &mut Vec<Feed>) {
-        let mut kept = Vec::new();
-        for feed in leftovers.drain(..) {
-            match feed.clean().await {
-                Ok(true) => {}
-                Ok(false) => kept.push(feed),
-                Err(error) => {
-                    let name = &feed.spec().name;
-                    tracing::warn!(subscription = %name, %error, "what a rule has left cannot be cleaned up; it is tried again");
-                    kept.push(feed);
-                }
-            }
-        }
-        *leftovers = kept;
+    /// Returns the bookkeeping of the targets that are at work here.
+    pub(super) fn bases_at_work(&self) -> Vec<String> {
+        let running = self.read();
+        let feeds = running.values().map(|running| running.feed.spec());
+        feeds.map(|spec| spec.id.base().to_owned()).collect()
     }
 
     /// Says how each target is that this node sends to.
@@ -392,7 +394,7 @@ impl Deliveries {
 }
 
 /// Names the bookkeeping of a target: another one if it is deleted and made again.
-fn feed_base(rule: &Rule, target: &RuleTarget) -> String {
+pub(super) fn feed_base(rule: &Rule, target: &RuleTarget) -> String {
     let since = target.since.to_string();
     let id = EventId::derived(&["rule-feed", rule.id.as_str(), target.id.as_str(), &since]);
     let id = id.to_string();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use factum_model::{Position, RecordedEvent};
+use factum_model::{Position, RecordedEvent, SequenceNumber};
 use factum_query::Filter;
 
 use super::definition::{self, Document};
@@ -20,8 +20,11 @@ pub(super) struct Book {
     by_type: HashMap<String, BTreeSet<RuleId>>,
     /// The others.
     of_any_type: BTreeSet<RuleId>,
+    /// Rules that were deleted by an event after `folded_to`: an earlier event of theirs, which
+    /// is still to come round through the log, must not bring them back.
+    gone: BTreeMap<RuleId, (SequenceNumber, Position)>,
     /// Everything up to here is folded.
-    pub(super) folded_to: Option<Position>,
+    folded_to: Option<Position>,
 }
 
 impl Book {
@@ -51,6 +54,19 @@ impl Book {
         rules
     }
 
+    /// Returns up to where everything is folded.
+    pub(super) const fn folded_to(&self) -> Option<Position> {
+        self.folded_to
+    }
+
+    /// Notes up to where everything is folded; who reads beside another does not take it back.
+    pub(super) fn has_folded_to(&mut self, through: Option<Position>) {
+        self.folded_to = self.folded_to.max(through);
+        let folded_to = self.folded_to;
+        self.gone
+            .retain(|_, (_, position)| folded_to.is_none_or(|to| *position > to));
+    }
+
     /// Takes over what an event says. Taking it over twice changes nothing, since an act of this
     /// node comes round again through the log. Returns whether something changed.
     pub(super) fn apply(
@@ -58,9 +74,16 @@ impl Book {
         event: &RecordedEvent,
         limits: &RuleLimits,
     ) -> Result<bool, RuleError> {
+        if self.folded_to.is_some_and(|to| event.position <= to) {
+            return Ok(false);
+        }
         let Some(said) = record::read(event)? else {
             return Ok(false);
         };
+        let gone = self.gone.get(&said.id);
+        if gone.is_some_and(|(revision, _)| event.sequence_number <= *revision) {
+            return Ok(false);
+        }
         let known = self.rules.get(&said.id);
         if known.is_some_and(|rule| event.sequence_number <= rule.revision) {
             return Ok(false);
@@ -85,7 +108,11 @@ impl Book {
                 rule.changed_by = said.by;
                 self.insert(rule);
             }
-            Change::Deleted => self.remove(&said.id),
+            Change::Deleted => {
+                self.remove(&said.id);
+                let place = (event.sequence_number, event.position);
+                self.gone.insert(said.id, place);
+            }
         }
         Ok(true)
     }

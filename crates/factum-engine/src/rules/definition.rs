@@ -383,7 +383,7 @@ fn fields_of(policy: RetryPolicy) -> RetryFields {
     }
 }
 
-fn raw(text: String, pointer: &str) -> Result<Box<RawValue>, InvalidRule> {
+pub(super) fn raw(text: String, pointer: &str) -> Result<Box<RawValue>, InvalidRule> {
     RawValue::from_string(text).map_err(|error| InvalidRule::at(pointer, error.to_string()))
 }
 

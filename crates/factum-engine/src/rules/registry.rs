@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use factum_model::{ExpectedVersion, NewEvent, RecordedEvent, SYSTEM_AGGREGATE_TYPE};
+use factum_model::{ExpectedVersion, NewEvent, Position, RecordedEvent, SYSTEM_AGGREGATE_TYPE};
 use factum_query::{CelLimits, Filter, FilterLimits};
 use factum_store::{AppendError, AppendRequest, LogRead, ReadError, StreamExpectation, Visibility};
 use tokio::sync::watch;
@@ -87,22 +87,32 @@ impl Rules {
                 changed: watch::Sender::new(0),
             }),
         };
-        let mut after = None;
+        rules.refresh().await?;
+        Ok(rules)
+    }
+
+    /// Reads what the log says of rules up to its head.
+    pub(crate) async fn refresh(&self) -> Result<(), RuleError> {
+        let mut after = self.read().folded_to();
         loop {
-            let page = rules.inner.engine.read_log(LogRead {
+            let page = self.inner.engine.read_log(LogRead {
                 filter: rule_events(),
                 visibility: Visibility::Everything,
                 after,
                 ..LogRead::forwards()
             });
             let page = page.await?;
-            rules.fold(&page.events);
-            rules.write().folded_to = page.scanned_to;
+            self.fold(&page.events);
+            self.folded_to(page.scanned_to);
             if !page.has_more {
-                return Ok(rules);
+                return Ok(());
             }
             after = page.scanned_to;
         }
+    }
+
+    fn folded_to(&self, through: Option<Position>) {
+        self.write().has_folded_to(through);
     }
 
     /// Follows the log, so that what other nodes do to rules is known here. Runs until the store
@@ -111,7 +121,7 @@ impl Rules {
     /// # Errors
     /// [`RuleError`]; what was known until then stays known.
     pub async fn follow(&self) -> Result<(), RuleError> {
-        let start = match self.read().folded_to {
+        let start = match self.read().folded_to() {
             Some(position) => LiveStart::After(position),
             None => LiveStart::Beginning,
         };
@@ -125,7 +135,7 @@ impl Rules {
             match reader.next().await {
                 Ok(LiveStep::Batch { events, through }) => {
                     self.fold(&events);
-                    self.write().folded_to = through;
+                    self.folded_to(through);
                 }
                 Ok(LiveStep::CaughtUp { .. }) => {}
                 Err(ReadError::Closed) => return Ok(()),
@@ -325,7 +335,7 @@ impl Rules {
     }
 
     /// Appends an event of a rule and takes it over.
-    async fn record(
+    pub(super) async fn record(
         &self,
         id: &RuleId,
         event: NewEvent,

@@ -254,6 +254,31 @@ mod tests {
         assert!(Stored::decode(later.replace(r#""v":1"#, r#""v":2"#).as_bytes()).is_err());
     }
 
+    /// As docs/format/deliveries.md says. What was written so is read for ever.
+    #[test]
+    fn the_format_stays() {
+        let text = concat!(
+            r#"{"v":1,"event":{"eventType":"a.b","schemaVersion":1,"aggregateType":"form","#,
+            r#""aggregateId":"f-1","causationId":null,"correlationId":"case 7","metadata":"{ }","#,
+            r#""payload":"{\"x\" : 1.0}"},"calendar":{"pattern":"0 9 * * *","#,
+            r#""zone":"Europe/Vienna","missed":"latest"},"dueMicros":5,"createdMicros":4,"#,
+            r#""createdBy":"ann","nFired":1,"last":{"dueMicros":2,"recordedMicros":3,"#,
+            r#""eventId":"01234567-89ab-7def-8123-456789abcdef"},"failure":"refused"}"#,
+        );
+        let stored = Stored::decode(text.as_bytes()).unwrap();
+        assert_eq!(stored.encode().unwrap(), text.as_bytes());
+        let shown = stored.show("x".parse().unwrap()).unwrap();
+        assert_eq!(shown.event.payload.as_str(), r#"{"x" : 1.0}"#);
+        assert_eq!(shown.last.unwrap().due_at.as_micros(), 2);
+        // The id of a firing stays, or a restart with a newer release would fire again.
+        let due = Timestamp::from_micros(5).unwrap();
+        let event = fired(&shown.event, "x", due).unwrap();
+        assert_eq!(
+            event.id.unwrap().to_string(),
+            "8d69903f-2c6c-5310-937e-ea74183c85b4"
+        );
+    }
+
     #[test]
     fn a_firing_is_always_the_same_event() {
         let due = Timestamp::from_micros(1_700_000_000_000_000).unwrap();

@@ -29,6 +29,8 @@ pub struct FeedCounters {
     pub acked: Counter,
     /// Outcomes that were skips.
     pub skipped: Counter,
+    /// Events for which consumers got more time, each time counted.
+    pub extended: Counter,
     /// Failed attempts after which another one was set.
     pub retried: Counter,
     /// Events that were parked.

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use factum_query::Filter;
-use factum_store::{ReadError, RecordScan, Visibility};
+use factum_store::{ReadError, Visibility};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::error::SubscriptionError;
 use super::events;
 use super::feed::Feed;
+use super::leftovers;
 use super::service::{BASE_PREFIX, Subscriptions};
-use super::spec::{CHECKPOINTS, FeedId, FeedSettings, FeedSpec};
 use crate::live::{LiveRead, LiveStart, LiveStep};
 
 /// How long to wait before the log is asked again after a failure.
@@ -147,39 +146,11 @@ impl Subscriptions {
         let engine = &self.inner.engine;
         let state = engine.state().ok_or(SubscriptionError::NoBookkeeping)?;
         let mut is_clean = true;
-        let mut after = None;
-        loop {
-            let page = state.scan(RecordScan {
-                prefix: BASE_PREFIX.to_owned(),
-                after,
-                ..RecordScan::all(CHECKPOINTS.parse()?)
-            });
-            let page = page.await?;
-            for record in page.records {
-                let Some(id) = FeedId::from_key(record.id.key.as_str()) else {
-                    continue;
-                };
-                if !kept.iter().any(|base| base == id.base()) {
-                    let left = Feed::new(engine, left_by(id), &self.inner.options)?;
-                    is_clean &= left.clean().await?;
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(is_clean);
+        for id in leftovers::found(&**state, BASE_PREFIX).await? {
+            if !kept.iter().any(|base| base == id.base()) {
+                is_clean &= leftovers::clean(engine, id, &self.inner.options).await?;
             }
         }
-    }
-}
-
-/// A subscription of which only the bookkeeping is left.
-fn left_by(id: FeedId) -> FeedSpec {
-    FeedSpec {
-        name: id.base().to_owned(),
-        id,
-        filter: Filter::default(),
-        visibility: Visibility::Application,
-        after: None,
-        settings: FeedSettings::default(),
+        Ok(is_clean)
     }
 }

@@ -31,6 +31,8 @@ pub struct SubscriptionOptions {
     pub fetch_wait_max: Duration,
     /// About how many bytes of events one request for events is answered with at most.
     pub fetch_bytes_max: usize,
+    /// The most time that a consumer may ask for at once for events that it has.
+    pub extend_max: Duration,
 }
 
 impl SubscriptionOptions {
@@ -49,6 +51,7 @@ impl SubscriptionOptions {
             subscriptions_max: 1000,
             fetch_wait_max: Duration::from_secs(25),
             fetch_bytes_max: 4 << 20,
+            extend_max: Duration::from_hours(1),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::definition::{
 };
 use super::error::SubscriptionError;
 use super::events::{self, Act, Read};
+use super::extend::Extended;
 use super::feed::{Feed, Take};
 use super::handout::{Handout, HandoutToken, Outcome, Settled};
 use super::options::SubscriptionOptions;
@@ -312,6 +313,19 @@ impl Subscriptions {
         outcomes: Vec<(HandoutToken, Outcome)>,
     ) -> Result<Vec<Settled>, SubscriptionError> {
         self.feed(name)?.settle(outcomes).await
+    }
+
+    /// Gives a consumer more time for what it has, as [`Feed::extend`] does.
+    ///
+    /// # Errors
+    /// As [`Feed::extend`], and `not_found`.
+    pub async fn extend(
+        &self,
+        name: &str,
+        tokens: Vec<HandoutToken>,
+        by: Option<Duration>,
+    ) -> Result<Vec<Extended>, SubscriptionError> {
+        self.feed(name)?.extend(tokens, by).await
     }
 
     /// Lets go of what a consumer has, as [`Feed::abandon`] does.

@@ -4,3 +4,4 @@ mod dead_letters;
 mod definitions;
 mod delivering;
 mod harness;
+mod sealed;

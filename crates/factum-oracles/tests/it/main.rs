@@ -71,6 +71,15 @@ const PIECES: &[&str] = &[
     "payload.a",
     " or ",
     "1e99999999999999999999",
+    "event.payload",
+    " && ",
+    "?",
+    ".exists(x, ",
+    ".map(y, ",
+    "has(",
+    "matches('",
+    "9223372036854775807",
+    "//",
 ];
 
 /// A change of a text: at a place, so many bytes are replaced by these.
@@ -144,4 +153,4 @@ macro_rules! oracles {
     };
 }
 
-oracles!(json metadata names time cursor events queries bodies filters text_form live bulk store);
+oracles!(json metadata names time cursor events queries bodies filters text_form cel live bulk store);

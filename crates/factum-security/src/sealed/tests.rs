@@ -69,8 +69,7 @@ fn a_new_key_seals_and_the_old_one_still_opens() {
     let old = key.seal(b"1", "a").unwrap();
     let id = key.rotate().unwrap();
     let new = key.seal(b"2", "a").unwrap();
-    assert!(new.contains(&id) && key.is_sealed_under_earlier(&old));
-    assert!(!key.is_sealed_under_earlier(&new));
+    assert!(new.contains(&id) && key.is_current(&new) && !key.is_current(&old));
     let again = MasterKey::open_or_create(&path).unwrap();
     assert_eq!(again.key_ids(), key.key_ids());
     assert_eq!(again.open(&old, "a").unwrap(), b"1");
@@ -88,6 +87,38 @@ fn a_new_key_seals_and_the_old_one_still_opens() {
             .rotate()
             .is_err()
     );
+}
+
+#[test]
+fn earlier_keys_are_forgotten_on_demand_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("master.key");
+    let key = MasterKey::open_or_create(&path).unwrap();
+    let old = key.seal(b"1", "a").unwrap();
+    key.rotate().unwrap();
+    let new = key.seal(b"2", "a").unwrap();
+    assert_eq!(key.forget_earlier().unwrap(), 1);
+    assert!(key.open(&old, "a").is_err());
+    let again = MasterKey::open_or_create(&path).unwrap();
+    assert_eq!(again.key_ids(), key.key_ids());
+    assert_eq!(again.open(&new, "a").unwrap(), b"2");
+    assert_eq!(key.forget_earlier().unwrap(), 0);
+}
+
+#[test]
+fn a_key_that_was_changed_elsewhere_is_found_in_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("master.key");
+    let here = MasterKey::open_or_create(&path).unwrap();
+    let there = MasterKey::open_or_create(&path).unwrap();
+    let id = there.rotate().unwrap();
+    let sealed = there.seal(b"1", "a").unwrap();
+    assert_eq!(here.open(&sealed, "a").unwrap(), b"1");
+    assert_eq!(here.key_ids().first(), Some(&id));
+    // A key that another process has added is not lost when one is added here.
+    there.rotate().unwrap();
+    here.rotate().unwrap();
+    assert_eq!(here.key_ids().len(), 4);
 }
 
 #[test]

@@ -11,14 +11,15 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
 use factum_api::{
-    AckDto, EventCountDto, FetchAnswerDto, FetchDto, Layout, NackActionDto, NackDto, NackInput,
-    ParkedChoiceDto, ParkedEventDto, ParkedListDto, ReleaseDto, SettledDto, SettledListDto,
-    SettledTokenDto, parse_ack, parse_fetch, parse_nack, parse_parked_choice, parse_parked_query,
+    AckDto, EventCountDto, ExtendDto, ExtendedDto, ExtendedListDto, ExtendedTokenDto,
+    FetchAnswerDto, FetchDto, Layout, NackActionDto, NackDto, NackInput, ParkedChoiceDto,
+    ParkedEventDto, ParkedListDto, ReleaseDto, SettledDto, SettledListDto, SettledTokenDto,
+    parse_ack, parse_extend, parse_fetch, parse_nack, parse_parked_choice, parse_parked_query,
     parse_release, write_event, write_string,
 };
 use factum_engine::{
-    Handout, HandoutToken, Outcome, ParkedAct, ParkedChoice, ParkedEvent, Principal, Settled,
-    Subscriptions, Take,
+    Extended, Handout, HandoutToken, Outcome, ParkedAct, ParkedChoice, ParkedEvent, Principal,
+    Settled, Subscriptions, Take,
 };
 use factum_model::{ErrorCode, Position};
 use factum_store::OwnerName;
@@ -194,16 +195,8 @@ pub(crate) async fn settle_with(
     tokens: Vec<String>,
     outcome: &Outcome,
 ) -> Result<SettledListDto, ApiError> {
-    let mut outcomes = Vec::with_capacity(tokens.len());
-    for (index, token) in tokens.iter().enumerate() {
-        let token: HandoutToken = token.parse().map_err(|_| {
-            let detail = format!("{token:?} is not a token as it was handed out");
-            let mut failure = ApiError::new(ErrorCode::InvalidRequest, detail);
-            failure.problem.pointer = Some(format!("/tokens/{index}"));
-            failure
-        })?;
-        outcomes.push((token, outcome.clone()));
-    }
+    let parsed = parse_tokens(&tokens)?.into_iter();
+    let outcomes = parsed.map(|token| (token, outcome.clone())).collect();
     let settled = subscriptions.settle(name, outcomes).await?;
     let results: Vec<SettledTokenDto> = tokens
         .into_iter()
@@ -230,6 +223,72 @@ fn settled_dto(token: String, settled: Settled) -> SettledTokenDto {
         result,
         retry_in_ms,
     }
+}
+
+/// Gives a consumer more time for events that it has
+///
+/// From now on, whatever was left; the tokens stay good. It may be asked for again and again. What
+/// is stale the consumer does not have any more.
+#[utoipa::path(
+    post,
+    path = "/v1/subscriptions/{name}/extend",
+    tag = "subscriptions",
+    operation_id = "extendEvents",
+    params(("name" = String, Path, description = "The name of the subscription.")),
+    request_body = ExtendDto,
+    responses((status = 200, description = "What became of each.", body = ExtendedListDto))
+)]
+pub(crate) async fn extend(
+    State(state): State<AppState>,
+    path: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let name = parameter(path, "name")?;
+    let (parts, body) = request.into_parts();
+    let (tokens, extend_ms) = parse_extend(&read(&state, &parts.headers, body).await?)?;
+    json(&extend_with(of(&state)?, &name, tokens, extend_ms).await?)
+}
+
+/// Gives more time for handouts, each by its token.
+pub(crate) async fn extend_with(
+    subscriptions: &Subscriptions,
+    name: &str,
+    tokens: Vec<String>,
+    extend_ms: Option<u64>,
+) -> Result<ExtendedListDto, ApiError> {
+    let parsed = parse_tokens(&tokens)?;
+    let by = extend_ms.map(Duration::from_millis);
+    let extended = subscriptions.extend(name, parsed, by).await?;
+    let results: Vec<ExtendedTokenDto> = tokens
+        .into_iter()
+        .zip(extended)
+        .map(|(token, extended)| {
+            let (result, deadline) = match extended {
+                Extended::Until(until) => (ExtendedDto::Extended, Some(until.to_string())),
+                Extended::Stale => (ExtendedDto::Stale, None),
+            };
+            ExtendedTokenDto {
+                token,
+                result,
+                deadline,
+            }
+        })
+        .collect();
+    let is_stale = |one: &&ExtendedTokenDto| one.result == ExtendedDto::Stale;
+    let stale = results.iter().filter(is_stale).count() as u64;
+    Ok(ExtendedListDto { results, stale })
+}
+
+fn parse_tokens(tokens: &[String]) -> Result<Vec<HandoutToken>, ApiError> {
+    let parse = |(index, token): (usize, &String)| {
+        token.parse::<HandoutToken>().map_err(|_| {
+            let detail = format!("{token:?} is not a token as it was handed out");
+            let mut failure = ApiError::new(ErrorCode::InvalidRequest, detail);
+            failure.problem.pointer = Some(format!("/tokens/{index}"));
+            failure
+        })
+    };
+    tokens.iter().enumerate().map(parse).collect()
 }
 
 /// Gives back what a consumer has

@@ -49,7 +49,7 @@ const GAUGES: [Gauge; 6] = [
     }),
 ];
 
-const TOTALS: [Total; 12] = [
+const TOTALS: [Total; 13] = [
     (
         "subscription_queued_total",
         "Events read from the log and queued.",
@@ -69,6 +69,11 @@ const TOTALS: [Total; 12] = [
         "subscription_skipped_total",
         "Events that were passed over.",
         |counters| counters.skipped.get(),
+    ),
+    (
+        "subscription_extended_total",
+        "How often consumers got more time for an event.",
+        |counters| counters.extended.get(),
     ),
     (
         "subscription_retried_total",

@@ -10,6 +10,7 @@
 //! {"type":"subscribe","subscriptionId":"s2","durable":"crm","options":{"bufferSize":32}}
 //! {"type":"ack","subscriptionId":"s2","tokens":["…"]}
 //! {"type":"nack","subscriptionId":"s2","tokens":["…"],"action":"retry","delayMs":500,"cause":"…"}
+//! {"type":"extend","subscriptionId":"s2","tokens":["…"],"extendMs":60000}
 //! {"type":"ping"}
 //! ```
 
@@ -18,7 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use factum_api::{Place as ApiPlace, parse_filter, parse_nack};
+use factum_api::{Place as ApiPlace, parse_extend, parse_filter, parse_nack};
 use factum_engine::{LiveStart, Outcome};
 use factum_model::{ErrorCode, Position};
 use factum_query::Filter;
@@ -46,6 +47,11 @@ pub(crate) enum ClientMessage {
         subscription_id: String,
         tokens: Vec<String>,
         outcome: Outcome,
+    },
+    Extend {
+        subscription_id: String,
+        tokens: Vec<String>,
+        extend_ms: Option<u64>,
     },
     Unsubscribe {
         subscription_id: String,
@@ -230,12 +236,13 @@ pub(crate) fn parse(
         }
         "ack" => acknowledge(read(text)?),
         "nack" => nack(text),
+        "extend" => extend(text),
         "ping" => read::<PingBody>(text).map(|_| ClientMessage::Ping),
         other => Err(Refusal::new(
             ErrorCode::InvalidRequest,
             format!(
                 "{:?} is not a message type; they are authenticate, subscribe, unsubscribe, ack, \
-                 nack and ping",
+                 nack, extend and ping",
                 other.chars().take(40).collect::<String>()
             ),
         )),
@@ -255,13 +262,7 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
 
 /// Reads a nack: what stands beside the names of the message is that of the endpoint.
 fn nack(text: &str) -> Result<ClientMessage, Refusal> {
-    let mut fields: serde_json::Map<String, serde_json::Value> = read(text)?;
-    fields.remove("type");
-    let Some(serde_json::Value::String(id)) = fields.remove("subscriptionId") else {
-        let detail = "a nack names the subscriptionId";
-        return Err(Refusal::new(ErrorCode::InvalidRequest, detail));
-    };
-    let body = Bytes::from(serde_json::Value::from(fields).to_string());
+    let (id, body) = endpoint_body(text, "a nack names the subscriptionId")?;
     let input =
         parse_nack(&body).map_err(|error| Refusal::new(error.code, error.to_string()).of(&id))?;
     let (tokens, outcome) = outcome_of(input);
@@ -270,6 +271,29 @@ fn nack(text: &str) -> Result<ClientMessage, Refusal> {
         tokens,
         outcome,
     })
+}
+
+/// Reads a wish for more time, in the same way.
+fn extend(text: &str) -> Result<ClientMessage, Refusal> {
+    let (id, body) = endpoint_body(text, "an extend names the subscriptionId")?;
+    let (tokens, extend_ms) =
+        parse_extend(&body).map_err(|error| Refusal::new(error.code, error.to_string()).of(&id))?;
+    Ok(ClientMessage::Extend {
+        subscription_id: id,
+        tokens,
+        extend_ms,
+    })
+}
+
+/// Splits a message into the subscription that it names and the body of the endpoint.
+fn endpoint_body(text: &str, nameless: &str) -> Result<(String, Bytes), Refusal> {
+    let mut fields: serde_json::Map<String, serde_json::Value> = read(text)?;
+    fields.remove("type");
+    let Some(serde_json::Value::String(id)) = fields.remove("subscriptionId") else {
+        return Err(Refusal::new(ErrorCode::InvalidRequest, nameless));
+    };
+    let body = Bytes::from(serde_json::Value::from(fields).to_string());
+    Ok((id, body))
 }
 
 fn acknowledge(body: AckBody) -> Result<ClientMessage, Refusal> {

@@ -273,6 +273,11 @@ impl Connection {
                 tokens,
                 outcome,
             }) => self.settle(&subscription_id, tokens, &outcome).await?,
+            Ok(ClientMessage::Extend {
+                subscription_id,
+                tokens,
+                extend_ms,
+            }) => self.extend(&subscription_id, tokens, extend_ms).await?,
             Ok(ClientMessage::Unsubscribe { subscription_id }) => {
                 self.unsubscribe(&subscription_id).await?
             }

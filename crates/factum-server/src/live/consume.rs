@@ -15,7 +15,7 @@ use super::registry::SubscriptionEntry;
 use super::render::{Envelope, Kind};
 use super::wire::End;
 use crate::error::ApiError;
-use crate::handlers::consumers::{owner, settle_with};
+use crate::handlers::consumers::{extend_with, owner, settle_with};
 
 impl Connection {
     /// Tells whether nothing would ever come on this connection.
@@ -167,6 +167,30 @@ impl Connection {
         let data = serde_json::to_string(&settled).unwrap_or_default();
         let at = self.session.engine.clock().now();
         let message = durable.envelope.message(Kind::Settled, at, None, &data);
+        self.send(message).await?;
+        Ok(Ok(()))
+    }
+
+    /// Gives the client more time for events that it has.
+    pub(super) async fn extend(
+        &mut self,
+        id: &str,
+        tokens: Vec<String>,
+        extend_ms: Option<u64>,
+    ) -> Result<Result<(), Refusal>, End> {
+        let index = self.durable_of(id);
+        let Some(durable) = index.and_then(|index| self.durables.get_mut(index)) else {
+            return Ok(Err(unknown(id)));
+        };
+        let extended = extend_with(durable.subscriptions(), &durable.name, tokens, extend_ms);
+        let extended = match extended.await {
+            Ok(extended) => extended,
+            Err(error) => return Ok(Err(told(&error).of(id))),
+        };
+        durable.extended(&extended.results, extend_ms);
+        let data = serde_json::to_string(&extended).unwrap_or_default();
+        let at = self.session.engine.clock().now();
+        let message = durable.envelope.message(Kind::Extended, at, None, &data);
         self.send(message).await?;
         Ok(Ok(()))
     }

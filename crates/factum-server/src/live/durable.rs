@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use factum_api::{ExtendedDto, ExtendedTokenDto};
 use factum_engine::{Engine, Handout, SubscriptionError, Subscriptions, Take};
 use factum_store::OwnerName;
 use tokio::time::Instant;
@@ -148,6 +149,20 @@ impl Durable {
         let known = self.subscriptions.get(&self.name);
         let deadline = known.map_or(TAKE_WAIT, |info| info.definition.settings.ack_deadline);
         Instant::now() + deadline
+    }
+
+    /// Notes for what the client got more time, and what it does not have any more.
+    pub(crate) fn extended(&mut self, results: &[ExtendedTokenDto], extend_ms: Option<u64>) {
+        let deadline = match extend_ms {
+            Some(millis) => Instant::now() + Duration::from_millis(millis),
+            None => self.deadline(),
+        };
+        for one in results {
+            match one.result {
+                ExtendedDto::Extended => self.out.insert(one.token.clone(), deadline),
+                ExtendedDto::Stale => self.out.remove(&one.token),
+            };
+        }
     }
 
     /// Takes tokens off what is with the client.

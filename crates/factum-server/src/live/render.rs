@@ -27,6 +27,7 @@ pub(crate) enum Kind {
     SubscriptionClosed,
     Pong,
     Settled,
+    Extended,
 }
 
 impl Kind {
@@ -40,6 +41,7 @@ impl Kind {
             Self::SubscriptionClosed => "subscription_closed",
             Self::Pong => "pong",
             Self::Settled => "settled",
+            Self::Extended => "extended",
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Durable subscriptions over HTTP: made, consumed, refused.
 
 use factum_api::{
-    DurableSubscriptionDto, DurableSubscriptionListDto, EventCountDto, FetchAnswerDto,
-    ParkedListDto, SettledDto, SettledListDto,
+    DurableSubscriptionDto, DurableSubscriptionListDto, EventCountDto, ExtendedDto,
+    ExtendedListDto, FetchAnswerDto, ParkedListDto, SettledDto, SettledListDto,
 };
 use factum_engine::Scope;
 use serde_json::{Value, json};
@@ -114,6 +114,35 @@ async fn events_are_fetched_and_settled() {
         event.shaped::<factum_api::EventDto>(),
         fifth.events[0].event
     );
+}
+
+#[tokio::test]
+async fn a_consumer_gets_more_time() {
+    let server = Harness::start().await;
+    server.fill(2).await;
+    create(&server, &json!({"name": "crm", "start": "beginning"})).await;
+    let first = fetch(&server, &json!({"waitMs": 5000})).await;
+    settle(&server, "ack", &json!({"tokens": tokens(&first)})).await;
+    let second = fetch(&server, &json!({"waitMs": 5000})).await;
+    let both = [tokens(&second), tokens(&first)].concat();
+    let both = json!({"tokens": both, "extendMs": 600_000});
+    let extend = "/v1/subscriptions/crm/extend";
+    let answer = server.post(extend, both.to_string()).await;
+    let extended: ExtendedListDto = answer.shaped();
+    let results: Vec<ExtendedDto> = extended.results.iter().map(|one| one.result).collect();
+    assert_eq!(
+        (results.as_slice(), extended.stale),
+        (&[ExtendedDto::Extended, ExtendedDto::Stale][..], 1)
+    );
+    let deadline = extended.results[0].deadline.clone().unwrap();
+    assert!(deadline > second.events[0].deadline, "{deadline}");
+    let long = json!({"tokens": tokens(&second), "extendMs": 3_600_001});
+    server
+        .post(extend, long.to_string())
+        .await
+        .problem(413, "limit_exceeded");
+    let malformed = server.post(extend, r#"{"tokens":["x"]}"#).await;
+    malformed.problem(400, "invalid_request");
 }
 
 #[tokio::test]
@@ -339,6 +368,12 @@ async fn a_web_socket_consumes_and_gives_back_what_it_has() {
         );
     }
     let event = ws.next_of("event").await;
+    ws.say(&json!({"type": "extend", "subscriptionId": "s", "tokens": [event["token"]], "extendMs": 60_000}))
+        .await;
+    assert_eq!(
+        ws.next_of("extended").await["data"]["results"][0]["result"],
+        "extended"
+    );
     ws.say(&json!({"type": "nack", "subscriptionId": "s", "tokens": [event["token"]], "delayMs": 0, "cause": "down"}))
         .await;
     assert_eq!(
@@ -392,6 +427,14 @@ async fn a_web_socket_is_told_what_it_cannot_consume() {
         (
             json!({"type": "nack", "subscriptionId": "s"}),
             "invalid_request",
+        ),
+        (
+            json!({"type": "extend", "tokens": ["1-2-3"]}),
+            "invalid_request",
+        ),
+        (
+            json!({"type": "extend", "subscriptionId": "no", "tokens": ["1-2-3"]}),
+            "not_found",
         ),
         (
             json!({"type": "ack", "subscriptionId": "live", "tokens": [], "position": 1}),

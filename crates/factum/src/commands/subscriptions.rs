@@ -1,5 +1,7 @@
 //! `factum subscriptions`: durable subscriptions are made, looked at, changed and consumed.
 
+mod extend;
+
 use std::collections::HashSet;
 
 use clap::{Subcommand, ValueEnum};
@@ -82,6 +84,11 @@ enum Act {
         #[command(flatten)]
         fetch: FetchFlags,
     },
+    /// Take more time for events that were fetched
+    ///
+    /// From now on, whatever was left; their tokens stay good. What is stale somebody else has, or
+    /// may have at any moment.
+    Extend(extend::Extend),
     /// Look at parked events and decide on them
     Parked {
         /// Its name
@@ -287,6 +294,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> anyhow::Result<()>
             let (take, ack) = (of(&name, "/fetch"), of(&name, "/ack"));
             fetch.run(&mut client, (&take, &ack), context).await
         }
+        Act::Extend(extend) => extend.run(&mut client, context).await,
         Act::Parked {
             name,
             act,

@@ -228,6 +228,8 @@ keys! {
     subscriptions_fetch_wait_ms_max: Millis = "subscriptions.fetch_wait_ms_max", "25000", "ms";
     /// About how many bytes of events a request for events is answered with at most.
     subscriptions_fetch_bytes_max: Bytes = "subscriptions.fetch_bytes_max", "4194304", "bytes";
+    /// The most time that a consumer may ask for at once for events that it has.
+    subscriptions_extend_ms_max: Millis = "subscriptions.extend_ms_max", "3600000", "ms";
     /// The file with the key under which secrets are kept, such as those of targets; it is made where
     /// there is none. `master.key` in the data directory where nothing is said. Every node of a log has
     /// the same one.

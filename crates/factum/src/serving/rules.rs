@@ -1,5 +1,6 @@
 //! Rules and what they send: opened.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -15,14 +16,8 @@ pub(crate) async fn open(
     engine: &Engine,
     subscriptions: SubscriptionOptions,
 ) -> anyhow::Result<Deliveries> {
-    let targets = Arc::new(targets(config, engine)?);
-    let limits = RuleLimits {
-        rules_max: config.rules_count_max.0,
-        filter: engine.options().filter_limits,
-        ..RuleLimits::default()
-    };
-    let rules = Rules::open(engine.clone(), targets, limits).await;
-    let rules = rules.context("opening the rules")?;
+    let vault = MasterKey::open_or_create(&key_file(config)).context("the key of secrets")?;
+    let rules = open_rules(config, engine, Arc::new(vault)).await?;
     Ok(Deliveries::new(
         engine,
         rules,
@@ -31,10 +26,33 @@ pub(crate) async fn open(
     )?)
 }
 
-fn targets(config: &Config, engine: &Engine) -> anyhow::Result<BuiltInTargets> {
+/// Opens the rules of a log alone; the vault has their secrets.
+pub(crate) async fn open_rules(
+    config: &Config,
+    engine: &Engine,
+    vault: Arc<MasterKey>,
+) -> anyhow::Result<Rules> {
+    let targets = Arc::new(targets(config, engine, vault)?);
+    let limits = RuleLimits {
+        rules_max: config.rules_count_max.0,
+        filter: engine.options().filter_limits,
+        ..RuleLimits::default()
+    };
+    let rules = Rules::open(engine.clone(), targets, limits).await;
+    rules.context("opening the rules")
+}
+
+/// Returns where the key is under which secrets are kept.
+pub(crate) fn key_file(config: &Config) -> PathBuf {
     let beside = || config.data.join("master.key");
-    let path = config.secrets_key_file.clone().unwrap_or_else(beside);
-    let vault = MasterKey::open_or_create(&path).context("the key of secrets")?;
+    config.secrets_key_file.clone().unwrap_or_else(beside)
+}
+
+fn targets(
+    config: &Config,
+    engine: &Engine,
+    vault: Arc<MasterKey>,
+) -> anyhow::Result<BuiltInTargets> {
     let allowed: Result<Vec<Allowed>, _> = config
         .deliver_allow
         .0
@@ -48,7 +66,7 @@ fn targets(config: &Config, engine: &Engine) -> anyhow::Result<BuiltInTargets> {
         ..DeliverLimits::default()
     };
     let clock = Arc::clone(&engine.options().clock);
-    Ok(BuiltInTargets::new(guard, Arc::new(vault), clock, limits))
+    Ok(BuiltInTargets::new(guard, vault, clock, limits))
 }
 
 fn options(config: &Config) -> DeliveryOptions {

@@ -87,6 +87,7 @@ pub(crate) fn subscriptions(
         subscriptions_max: config.subscriptions_count_max.0,
         fetch_wait_max: config.subscriptions_fetch_wait_ms_max.0,
         fetch_bytes_max: config.subscriptions_fetch_bytes_max.in_memory(),
+        extend_max: config.subscriptions_extend_ms_max.0,
         ..SubscriptionOptions::of(node)
     })
 }

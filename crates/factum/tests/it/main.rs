@@ -12,5 +12,6 @@ mod real_data;
 mod receiver;
 mod rule_nodes;
 mod rules;
+mod secrets;
 mod serve;
 mod sessions;

@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use factum_engine::{Again, DeliverError, Delivery, DeliveryFilter, DeliveryStatus, ErrorClass};
+use factum_engine::{
+    Again, DeliverError, Delivery, DeliveryFilter, DeliveryStatus, ErrorClass, TargetReport,
+};
+use factum_store::RecordScan;
 use factum_testkit::Random;
 
-use super::harness::{Got, World, fails, in_order, rule, taken};
+use super::harness::{Got, Running, World, fails, in_order, rule, taken};
 
 fn delivered(got: &[Got], failed: impl Fn(&Got) -> bool) -> BTreeSet<(String, u64)> {
     let good = got.iter().filter(|one| !failed(one));
@@ -317,5 +320,54 @@ async fn a_target_that_wants_nothing_more_is_switched_off() {
             streams.len() == 2
         })
         .await;
+    node.stop().await;
+}
+
+async fn n_checkpoints(world: &World) -> usize {
+    let kind = "subscription.checkpoint".parse().unwrap();
+    let page = world.engine.state().unwrap().scan(RecordScan::all(kind));
+    page.await.unwrap().records.len()
+}
+
+/// Returns how many events wait in the bookkeeping for any target.
+async fn n_queued(world: &World, node: &Running) -> u64 {
+    let reports = node.deliveries.targets().await.unwrap();
+    assert_eq!(n_checkpoints(world).await, reports.len());
+    let left = |report: &TargetReport| report.feed.n_ready + report.feed.n_waiting;
+    reports.iter().map(left).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_rule_has_left_that_was_deleted_while_nobody_ran_is_swept() {
+    let world = World::new();
+    let rules = world.rules().await;
+    for id in ["kept", "gone", "off"] {
+        rules.create(&rule(id, ""), "ann").await.unwrap();
+    }
+    world
+        .stage
+        .plays(|_: &Delivery, _| fails(ErrorClass::Rejected));
+    let node = world.start().await;
+    world.append(&[1, 2, 3]).await;
+    let tried = async || world.stage.got().len() >= 9;
+    world.until("all were tried", tried).await;
+    assert_eq!(n_queued(&world, &node).await, 9);
+    node.kill().await;
+    // One is deleted while nobody runs, another one is only switched off: that one goes on later.
+    rules.delete("gone", "ann").await.unwrap();
+    rules.switch("off", false, ("ann", None)).await.unwrap();
+    let world = world.reopened();
+    let node = world.start().await;
+    let swept = async || n_checkpoints(&world).await == 2;
+    world.until("what is gone is swept", swept).await;
+    // A rule that is off has nothing at work here; deleted now, it leaves nothing either.
+    let rules = node.deliveries.rules().clone();
+    rules.delete("off", "ann").await.unwrap();
+    let swept = async || n_checkpoints(&world).await == 1;
+    world.until("what is gone is swept", swept).await;
+    assert_eq!(n_queued(&world, &node).await, 3);
+    world.stage.plays(|_: &Delivery, _| taken());
+    let done = async || n_queued(&world, &node).await == 0;
+    world.until("the other rule goes on", done).await;
     node.stop().await;
 }

@@ -112,6 +112,18 @@ impl Targets for Fakes {
     fn open(&self, _stored: &str) -> Result<Arc<dyn Deliver>, InvalidTarget> {
         Ok(Arc::new(Fake(Arc::clone(&self.0))))
     }
+
+    fn reseal(&self, stored: &str) -> Result<Option<String>, InvalidTarget> {
+        let mut fields: serde_json::Value = serde_json::from_str(stored).unwrap();
+        if fields["secret"] == "lost" {
+            return Err(InvalidTarget::at("/secret", "cannot be opened"));
+        }
+        if fields["secret"] != "old" {
+            return Ok(None);
+        }
+        fields["secret"] = "new".into();
+        Ok(Some(fields.to_string()))
+    }
 }
 
 impl Deliver for Fake {

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use factum_engine::{
-    Engine, Feed, FeedId, FeedSettings, FeedSpec, Handler, HandlerOptions, Handout, Outcome,
-    ParkedAct, ParkedChoice, ParkedEvent, Readiness, Settled, SubscriptionOptions, Verdict,
+    Engine, Extended, Feed, FeedId, FeedSettings, FeedSpec, Handler, HandlerOptions, Handout,
+    Outcome, ParkedAct, ParkedChoice, ParkedEvent, Readiness, Settled, SubscriptionOptions,
+    Verdict,
 };
-use factum_model::Position;
+use factum_model::{ErrorCode, Position};
 use factum_query::Filter;
 use factum_store::{BoxFuture, Change, Precondition, Put, RecordId, RecordScan, StateStore};
 
@@ -86,6 +87,68 @@ async fn silence_is_a_failed_attempt() {
     assert!(feed.take(&take(5)).await.unwrap().is_empty());
     assert_eq!(n_records(&engine, "parked.t").await, 1);
     assert_eq!(feed.counters().parked.get(), 1);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_needs_more_time_keeps_the_event_and_the_token() {
+    let engine = engine();
+    append(&engine, &[1, 2]).await;
+    let settings = settings();
+    let feed = feed_of(&engine, "node", settings);
+    let running = dispatching(&feed);
+    let handouts = feed.take(&take(5)).await.unwrap();
+    let [slow, done] = [handouts[0].token, handouts[1].token];
+    feed.settle(vec![(done, Outcome::Ack)]).await.unwrap();
+    let mut until = handouts[0].until;
+    for _ in 0..3 {
+        tokio::time::sleep(settings.ack_deadline / 2).await;
+        // The same token twice, and one that is good for nothing, harm none of the others.
+        let tokens = vec![slow, done, slow];
+        let extended = feed.extend(tokens, None).await.unwrap();
+        let [Extended::Until(first), Extended::Stale, again] = extended[..] else {
+            panic!("{extended:?}");
+        };
+        assert_eq!(again, Extended::Until(first));
+        assert!(first > until, "{first} is no later than {until}");
+        until = first;
+        assert!(feed.take(&take(5)).await.unwrap().is_empty());
+    }
+    assert_eq!(feed.counters().extended.get(), 6);
+    // Silence after that is a failed attempt as ever, and there is nothing left to extend.
+    tokio::time::sleep(settings.ack_deadline).await;
+    let late = feed.extend(vec![slow], None).await.unwrap();
+    assert_eq!(late, [Extended::Stale]);
+    let again = feed.take(&take(5)).await.unwrap();
+    assert_eq!((positions(&again), again[0].attempt), (vec![1], 2));
+    let late = feed.extend(vec![slow, again[0].token], None).await.unwrap();
+    assert!(matches!(late[..], [Extended::Stale, Extended::Until(_)]));
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extension_is_bounded() {
+    let engine = engine();
+    append(&engine, &[1]).await;
+    let feed = feed_of(&engine, "node", settings());
+    let running = dispatching(&feed);
+    let token = feed.take(&take(5)).await.unwrap()[0].token;
+    let extend = |millis| feed.extend(vec![token], Some(Duration::from_millis(millis)));
+    let error = extend(3_600_001).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::LimitExceeded);
+    let text = error.to_string();
+    assert!(
+        text.contains("3600000") && text.contains("3600001"),
+        "{text}"
+    );
+    assert_eq!(
+        extend(0).await.unwrap_err().code(),
+        ErrorCode::InvalidRequest
+    );
+    assert!(matches!(
+        extend(3_600_000).await.unwrap()[..],
+        [Extended::Until(_)]
+    ));
     running.stop().await;
 }
 
