@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub(crate) const CALLS: &[&str] = &[
 /// A server with its sessions, ended when it is dropped.
 pub(crate) struct Server {
     child: Child,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     program: String,
     address: String,
     size: Size,
@@ -43,6 +43,22 @@ impl Drop for Server {
         self.child.kill().unwrap_or_default();
         drop(self.child.wait());
     }
+}
+
+/// Starts the program on the directory `data` within another.
+fn spawn(program: &str, directory: &Path) -> Outcome<(Child, String)> {
+    let data = directory.join("data");
+    let child = Command::new(program)
+        .arg("--data")
+        .arg(&data)
+        .args(["serve", "--listen", "127.0.0.1:0", "--insecure-no-auth"])
+        .args(["--sessions-stale-ms", "86400000"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let address = address(&data.join("server.json"))?;
+    Ok((child, address))
 }
 
 /// Returns the id of an instance.
@@ -86,23 +102,13 @@ pub(crate) fn event(number: usize) -> (&'static str, String) {
 }
 
 impl Server {
-    /// Starts a server and fills it.
+    /// Starts a server, fills it, and starts it again.
     pub(crate) fn start(program: &str, size: Size) -> Outcome<Self> {
         let directory = tempfile::tempdir()?;
-        let data = directory.path().join("data");
-        let child = Command::new(program)
-            .arg("--data")
-            .arg(&data)
-            .args(["serve", "--listen", "127.0.0.1:0", "--insecure-no-auth"])
-            .args(["--sessions-stale-ms", "86400000"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let address = address(&data.join("server.json"))?;
-        let server = Self {
+        let (child, address) = spawn(program, directory.path())?;
+        let mut server = Self {
             child,
-            _directory: directory,
+            directory,
             program: program.to_owned(),
             address,
             size,
@@ -111,11 +117,32 @@ impl Server {
         server.fill()?;
         let n_events = size.n_instances * size.events_each;
         println!(
-            "{n_events} events of {} instances in {:?}\n",
+            "{n_events} events of {} instances in {:?}",
             size.n_instances,
             began.elapsed()
         );
+        server.child.kill()?;
+        server.child.wait()?;
+        std::fs::remove_file(server.directory.path().join("data/server.json"))?;
+        let began = Instant::now();
+        let (child, address) = spawn(program, server.directory.path())?;
+        server.child = child;
+        server.address = address;
+        let listening = began.elapsed();
+        server.http("mcp_meta_list_instances", 0)?(0)?;
+        println!(
+            "killed and started again: it listens after {listening:?}, and has listed instances after {:?}",
+            began.elapsed()
+        );
+        println!("{}\n", server.memory()?);
         Ok(server)
+    }
+
+    /// Says how much memory the server has that is not of files.
+    fn memory(&self) -> Outcome<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+        Ok(format!("memory of the server: {}", line.unwrap_or("unknown")))
     }
 
     fn fill(&self) -> Outcome<()> {
