@@ -87,6 +87,8 @@ pub struct InstanceView {
     pub external_session_id: Option<String>,
     /// When its last event was recorded.
     pub last_event_at: String,
+    /// The type of its last event.
+    pub last_event_type: String,
     /// How many events it has.
     pub event_count: u64,
     /// Its newest checkpoint.
@@ -110,6 +112,7 @@ impl InstanceView {
             host: state.host.clone(),
             external_session_id: state.external_session_id.clone(),
             last_event_at: state.last_event_at.to_string(),
+            last_event_type: state.last_event_type.clone(),
             event_count: state.event_count,
             last_checkpoint_id: checkpoint.map(|last| last.checkpoint_id.clone()),
         }

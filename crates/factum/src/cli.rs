@@ -80,11 +80,11 @@ pub(crate) enum Style {
 }
 
 macro_rules! commands {
-    ($($name:ident = $module:ident, $style:ident;)*) => {
+    ($($(#[$when:meta])* $name:ident = $module:ident, $style:ident;)*) => {
         /// The commands. Each has a module with its flags, its code and its tests.
         #[derive(Debug, Subcommand)]
         pub(crate) enum Command {
-            $($name(commands::$module::Args),)*
+            $($(#[$when])* $name(commands::$module::Args),)*
         }
 
         impl Command {
@@ -92,13 +92,13 @@ macro_rules! commands {
                 match self {
                     Self::Bench(args) if args.is_echo_server() => Style::Server,
                     Self::Sessions(args) if args.is_watch() => Style::Follower,
-                    $(Self::$name(_) => Style::$style,)*
+                    $($(#[$when])* Self::$name(_) => Style::$style,)*
                 }
             }
 
             async fn run(self, context: &mut Context) -> anyhow::Result<()> {
                 match self {
-                    $(Self::$name(args) => Box::pin(commands::$module::run(args, context)).await,)*
+                    $($(#[$when])* Self::$name(args) => Box::pin(commands::$module::run(args, context)).await,)*
                 }
             }
         }
@@ -131,6 +131,8 @@ commands! {
     Secrets = secrets, Client;
     Postgres = postgres, Client;
     Sessions = sessions, Client;
+    #[cfg(feature = "top")]
+    Top = top, Client;
     Catalogue = catalogue, Client;
     Doctor = doctor, Client;
     Config = config, Client;

@@ -28,5 +28,7 @@ pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod subscriptions;
 pub(crate) mod tail;
+#[cfg(feature = "top")]
+pub(crate) mod top;
 pub(crate) mod tree;
 pub(crate) mod verify;

@@ -1,14 +1,17 @@
 //! Agent sessions with the finished program: killed between heartbeat and detection, secrets in
 //! what it writes anywhere, the commands, and the hook of a coding agent.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 
+use factum_testkit::postgres::Database;
 use memchr::memmem;
 use serde_json::{Value, json};
 
 use crate::harness::{Server, texts, until};
+use crate::postgres::initialised;
 
 const FAST: &[&str] = &["--sessions-stale-ms", "300", "--sessions-sweep-ms", "20"];
 
@@ -181,6 +184,34 @@ fn sessions_are_listed_shown_and_taken_over_on_the_command_line() {
 }
 
 #[test]
+fn top_prints_a_frame_where_there_is_no_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let (first, second) = (register(&server), register(&server));
+    let body = json!({ "context_percent": 85, "current_epic": "epic-7" });
+    post(&server, &format!("/v1/sessions/{first}/heartbeat"), &body);
+    for arguments in [
+        &["top"][..],
+        &["top", "--once"],
+        &["top", "--project", "shop"],
+    ] {
+        let frame = server.run(arguments);
+        assert!(frame.contains("2 active  0 stale  0 closed"), "{frame}");
+        let row = frame.lines().find(|line| line.starts_with(&first)).unwrap();
+        for wanted in ["active", "85% ◆", "checkpoint_created", "epic-7"] {
+            assert!(row.contains(wanted), "{wanted}: {row}");
+        }
+        assert!(
+            frame.contains(&second) && !frame.contains('\u{1b}'),
+            "{frame}"
+        );
+    }
+    let other = server.run(&["top", "--project", "bank"]);
+    assert!(other.contains("0 active"), "{other}");
+    assert_eq!(server.json(&["top"])["active_count"], 2);
+}
+
+#[test]
 fn a_strict_catalogue_refuses_other_types() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), &["--catalogue-strict", "true"]);
@@ -338,4 +369,78 @@ fn an_export_brings_sessions_to_another_server_once() {
     }
     let list = to.json(&["sessions", "list"]);
     assert_eq!(list["instances"][0]["event_count"], 3);
+}
+
+/// Starts so many nodes on one log, all of which know the key.
+fn nodes<const N: usize>(arguments: &[&str]) -> (Database, [tempfile::TempDir; N], [Server; N]) {
+    let database = initialised();
+    let url = database.url();
+    let dirs: [tempfile::TempDir; N] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let servers = dirs.each_ref().map(|dir| {
+        let arguments = [&["--postgres", url.as_str()][..], arguments].concat();
+        let server = Server::start_with(dir.path(), &arguments);
+        let key = dirs[0].path().join("admin.key");
+        if dir.path() != dirs[0].path() {
+            std::fs::copy(key, dir.path().join("admin.key")).unwrap();
+        }
+        server
+    });
+    (database, dirs, servers)
+}
+
+#[test]
+fn nodes_find_a_silence_once_after_the_one_that_heard_last_was_killed() {
+    let patient = ["--sessions-stale-ms", "2000", "--sessions-sweep-ms", "20"];
+    let (database, dirs, [first, second, third]) = nodes(&patient);
+    let ids: Vec<String> = (0..5).map(|_| register(&first)).collect();
+    for id in &ids {
+        let body = json!({ "context_percent": 5 });
+        post(&first, &format!("/v1/sessions/{id}/heartbeat"), &body);
+    }
+    first.kill();
+    for id in &ids {
+        until("the silence is recorded", || {
+            (n_stale(&second, id) > 0).then_some(())
+        });
+    }
+    let url = database.url();
+    let arguments = [&["--postgres", url.as_str()][..], &patient[..]].concat();
+    let again = Server::start_with(dirs[0].path(), &arguments);
+    for server in [&again, &second, &third] {
+        until("all of them are seen to be stale", || {
+            let list = server.json(&["sessions", "list"]);
+            (list["stale_count"] == 5).then_some(())
+        });
+        for id in &ids {
+            assert_eq!(n_stale(server, id), 1, "{id}");
+        }
+    }
+}
+
+#[test]
+fn fifty_instances_register_at_once_over_two_nodes() {
+    let (_database, _dirs, servers) = nodes::<2>(&[]);
+    let ids: HashSet<String> = std::thread::scope(|scope| {
+        let registering: Vec<_> = (0..50)
+            .map(|index| {
+                let server = &servers[index % 2];
+                scope.spawn(move || register(server))
+            })
+            .collect();
+        let ids = registering.into_iter().map(|one| one.join().unwrap());
+        ids.collect()
+    });
+    assert_eq!(ids.len(), 50);
+    for server in &servers {
+        let list = until("every one is seen", || {
+            let list = server.json(&["sessions", "list"]);
+            (list["total_count"] == 50).then_some(list)
+        });
+        assert_eq!(list["active_count"], 50);
+        let instances = list["instances"].as_array().unwrap();
+        for instance in instances {
+            assert!(ids.contains(instance["instance_id"].as_str().unwrap()));
+            assert_eq!(instance["event_count"], 1, "none is half registered");
+        }
+    }
 }
