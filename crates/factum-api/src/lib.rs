@@ -12,6 +12,7 @@
 mod catalogue;
 mod count_body;
 mod envelope;
+mod few_schema;
 mod fields;
 mod filter;
 mod filter_text;
@@ -38,6 +39,7 @@ pub use crate::count_body::{
     ExplanationDto, GROUPS_DEFAULT, GroupDto, TreeEventDto, parse_count_query,
 };
 pub use crate::envelope::{AppendInput, ConditionInput, InputLimits, parse_append, parse_line};
+pub use crate::few_schema::*;
 pub use crate::filter::parse_filter;
 pub use crate::filter_text::{filter_json, query_json};
 pub use crate::input::{InputError, InputFault, Place};

@@ -5,6 +5,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::few_schema::{DeadLetterStatusDto, DeliveryStatusDto, JitterDto, RetryStrategyDto};
+
 /// A rule as it is defined. Read with the place of each fault; a definition that is sent back as it
 /// was shown keeps the secrets of its targets.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -33,6 +35,7 @@ pub struct RuleDefinitionDto {
     /// Which events: a condition, or a list of which all hold. A condition is `{"all": [...]}`,
     /// `{"any": [...]}`, `{"not": {...}}`, or a predicate `{"type", "operator", "field", "value"}`;
     /// of the type `custom` it has an `expression` in CEL.
+    #[schema(value_type = Object)]
     pub conditions: Value,
     /// What retries of an event mean to the later ones of its stream.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +122,7 @@ pub struct RuleTargetDto {
     pub concurrency: Option<usize>,
     /// The target itself: an object with a `type`, such as `webhook`. Its secrets are taken in and
     /// never shown.
+    #[schema(value_type = Object)]
     pub to: Value,
 }
 
@@ -129,7 +133,7 @@ pub struct RuleTargetDto {
 pub struct RetryPolicyDto {
     /// How waits grow: `fixed`, `linear` or `exponential`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(default = "exponential")]
+    #[schema(default = "exponential", value_type = Option<RetryStrategyDto>)]
     pub strategy: Option<String>,
     /// The wait after the first attempt, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +149,7 @@ pub struct RetryPolicyDto {
     pub max_attempts: Option<u32>,
     /// Whether waits are spread: `none` or `full`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(default = "full")]
+    #[schema(default = "full", value_type = Option<JitterDto>)]
     pub jitter: Option<String>,
 }
 
@@ -319,6 +323,7 @@ pub struct DeliveryDto {
     /// The target of the rule.
     pub target: String,
     /// How it stands: `delivered`, `retrying` or `dead`.
+    #[schema(value_type = DeliveryStatusDto)]
     pub status: String,
     /// How many attempts were made.
     pub attempts_made: u32,
@@ -419,6 +424,7 @@ pub struct DeadLetterDto {
     /// Its id, that of its delivery.
     pub id: String,
     /// How it stands: `pending_retry`, `retrying`, `resolved` or `permanent_failure`.
+    #[schema(value_type = DeadLetterStatusDto)]
     pub status: String,
     /// The group of those that died of the same thing.
     pub group: String,
@@ -545,9 +551,11 @@ pub struct DeadLetterActDto {
     pub event_type: Option<String>,
     /// Those that stand so.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<DeadLetterStatusDto>)]
     pub status: Option<String>,
     /// How many a second are tried again; as many as the targets take where it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100_000)]
     pub per_second: Option<u32>,
     /// Why they will not be delivered.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -244,13 +244,18 @@ pub struct FetchAnswerDto {
     pub paused: bool,
 }
 
+/// A token as it was handed out: three numbers. It is no secret, and good for one settling.
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+#[schema(as = HandoutToken, pattern = "^(0|[1-9][0-9]{0,17})-[1-9][0-9]{0,17}-(0|[1-9][0-9]{0,17})$")]
+pub struct TokenDto(pub String);
+
 /// What is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = Ack)]
 pub struct AckDto {
     /// The tokens.
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 1000, value_type = Vec<TokenDto>)]
     pub tokens: Vec<String>,
 }
 
@@ -260,7 +265,7 @@ pub struct AckDto {
 #[schema(as = Nack)]
 pub struct NackDto {
     /// The tokens.
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 1000, value_type = Vec<TokenDto>)]
     pub tokens: Vec<String>,
     /// What is to become of the events; `retry` where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -321,7 +326,7 @@ pub struct SettledListDto {
 #[schema(as = Extend)]
 pub struct ExtendDto {
     /// The tokens of the events that it needs it for.
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 1000, value_type = Vec<TokenDto>)]
     pub tokens: Vec<String>,
     /// How much, from now on; the subscription's `ackDeadlineMs` where it is absent. The server has
     /// a limit, one hour unless configured otherwise.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use factum_api::{Problem, status_of};
 use factum_engine::Scope;
 use factum_model::ErrorCode;
+use serde_json::Value;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::info::{ContactBuilder, InfoBuilder, LicenseBuilder};
@@ -60,6 +61,38 @@ pub(crate) fn frame() -> OpenApi {
         .info(info)
         .components(Some(components))
         .build()
+}
+
+/// Returns a document as JSON.
+///
+/// # Errors
+/// When it cannot be written, which a test rules out.
+pub(crate) fn render(document: &OpenApi) -> Result<Value, serde_json::Error> {
+    let mut document = serde_json::to_value(document)?;
+    widen(&mut document);
+    Ok(document)
+}
+
+/// Says of numbers that are kept in 32 bits without a sign how large they may be: the document has
+/// them with a sign otherwise, so half of what is taken would be against it.
+fn widen(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(widen),
+        Value::Object(members) => {
+            members.values_mut().for_each(widen);
+            let is_unsigned = members
+                .get("format")
+                .is_some_and(|format| format == "int32")
+                && members
+                    .get("minimum")
+                    .is_some_and(|least| least.as_i64() >= Some(0));
+            if is_unsigned {
+                members.insert("format".to_owned(), "int64".into());
+                members.entry("maximum").or_insert_with(|| u32::MAX.into());
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Returns the methods that a path has, in capitals.

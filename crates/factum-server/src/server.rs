@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::options::{ServerOptions, TlsFiles};
 use crate::services::Services;
 use crate::state::{AppState, Shared};
-use crate::table;
+use crate::{openapi, table};
 
 /// A server that is bound to its address.
 pub struct Server {
@@ -163,7 +163,8 @@ impl Server {
     /// # Errors
     /// When the document cannot be written as JSON, which a test rules out.
     pub fn openapi() -> Result<String, serde_json::Error> {
-        table::document().to_pretty_json()
+        let document = openapi::render(&table::document())?;
+        serde_json::to_string_pretty(&document)
     }
 }
 

@@ -67,6 +67,7 @@ impl FromStr for HandoutToken {
     fn from_str(text: &str) -> Result<Self, InvalidHandoutToken> {
         let mut numbers = text.split('-').map(|part| {
             let is_number = part.len() <= 20 && part.bytes().all(|byte| byte.is_ascii_digit());
+            let is_number = is_number && (part == "0" || !part.starts_with('0'));
             part.parse::<u64>().ok().filter(|_| is_number)
         });
         let mut next = || numbers.next().flatten().ok_or(InvalidHandoutToken);
@@ -242,7 +243,7 @@ mod tests {
         };
         assert_eq!(token.to_string().parse(), Ok(token));
         for wrong in [
-            "", "1-2", "1-0-3", "1-2-3-4", "1-2-+3", "1--3", "a-b-c", " 1-2-3",
+            "", "1-2", "1-0-3", "01-2-3", "1-2-3-4", "1-2-+3", "1--3", "a-b-c", " 1-2-3",
         ] {
             assert_eq!(
                 wrong.parse::<HandoutToken>(),

@@ -42,7 +42,7 @@ const STATUSES: &str = "pending_retry, retrying, resolved or permanent_failure";
         ("group" = Option<String>, Query, description = "Those of a group."),
         ("event" = Option<String>, Query, description = "Those of an event, by its id."),
         ("eventType" = Option<String>, Query, description = "Those of events of a type."),
-        ("status" = Option<String>, Query, description = "Those that stand so: pending_retry, retrying, resolved or permanent_failure."),
+        ("status" = inline(Option<factum_api::DeadLetterStatusDto>), Query, description = "Those that stand so: pending_retry, retrying, resolved or permanent_failure."),
         ("after" = Option<String>, Query, description = "The cursor of the page before."),
         ("limit" = Option<u32>, Query, description = "How many at most, up to 1000; 100 by default."),
     ),
@@ -74,7 +74,7 @@ pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Resp
         ("group" = Option<String>, Query, description = "One group."),
         ("event" = Option<String>, Query, description = "Those of an event, by its id."),
         ("eventType" = Option<String>, Query, description = "Those of events of a type."),
-        ("status" = Option<String>, Query, description = "Those that stand so: pending_retry, retrying, resolved or permanent_failure."),
+        ("status" = inline(Option<factum_api::DeadLetterStatusDto>), Query, description = "Those that stand so: pending_retry, retrying, resolved or permanent_failure."),
     ),
     responses((status = 200, description = "The groups.", body = DeadLetterGroupListDto))
 )]

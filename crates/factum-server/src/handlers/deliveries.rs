@@ -47,7 +47,7 @@ pub(crate) fn deliveries(state: &AppState) -> Result<&Deliveries, ApiError> {
         ("rule" = Option<String>, Query, description = "Those of a rule."),
         ("target" = Option<String>, Query, description = "Those of a target."),
         ("event" = Option<String>, Query, description = "Those of an event, by its id."),
-        ("status" = Option<String>, Query, description = "Those that stand so: delivered, retrying or dead."),
+        ("status" = inline(Option<factum_api::DeliveryStatusDto>), Query, description = "Those that stand so: delivered, retrying or dead."),
         ("after" = Option<String>, Query, description = "The cursor of the page before."),
         ("limit" = Option<u32>, Query, description = "How many at most, up to 1000; 100 by default."),
     ),

@@ -14,7 +14,7 @@ use factum_model::ErrorCode;
 use crate::error::ApiError;
 use crate::handlers::log::parameter;
 use crate::handlers::pages::typed;
-use crate::table;
+use crate::{openapi, table};
 
 const SCRIPT: &[u8] = include_bytes!("../../vendor/rapidoc-9.3.8.min.js");
 
@@ -50,8 +50,9 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 's
 pub(crate) async fn document() -> Result<Response, ApiError> {
     static DOCUMENT: OnceLock<Result<Bytes, String>> = OnceLock::new();
     let made = DOCUMENT.get_or_init(|| {
-        let document = table::document().to_json();
-        document.map(Bytes::from).map_err(|error| error.to_string())
+        let document = openapi::render(&table::document());
+        let document = document.map_err(|error| error.to_string())?;
+        Ok(Bytes::from(document.to_string()))
     });
     let document = made.clone().map_err(|reason| {
         tracing::error!(reason, "the OpenAPI document could not be written");

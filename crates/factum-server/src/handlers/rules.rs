@@ -191,7 +191,7 @@ pub(crate) async fn disable(
     path = "/v1/rules/test",
     tag = "rules",
     operation_id = "testRules",
-    request_body = RuleTestDto,
+    request_body = Option<RuleTestDto>,
     responses((status = 200, description = "What rules say.", body = RuleTestResultDto))
 )]
 pub(crate) async fn test(

@@ -19,6 +19,7 @@ use crate::state::InstanceStatus;
 #[serde(deny_unknown_fields)]
 pub struct RegisterInstance {
     /// The project: 1 to 64 letters, digits, `.`, `_` and `-`.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub project: String,
     /// What it does.
     pub instance_type: InstanceType,

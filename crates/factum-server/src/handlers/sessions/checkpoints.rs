@@ -29,7 +29,7 @@ struct Asked {
     path = "/v1/sessions/{id}/checkpoints",
     tag = "sessions",
     operation_id = "createCheckpoint",
-    params(("id" = String, Path, description = "The id of the instance.")),
+    params(("id" = String, Path, description = "The id of the instance.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}-(PS|MS)-[0-9a-f]{6}$")),
     request_body(content = CreateCheckpoint, description = "`instance_id` may be left out: the path names it."),
     responses((status = 201, description = "The checkpoint.", body = CreatedCheckpoint))
 )]
@@ -49,7 +49,7 @@ pub(crate) async fn create(
     tag = "sessions",
     operation_id = "listCheckpoints",
     params(
-        ("id" = String, Path, description = "The id of the instance."),
+        ("id" = String, Path, description = "The id of the instance.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}-(PS|MS)-[0-9a-f]{6}$"),
         ("checkpoint_type" = Option<CheckpointType>, Query, description = "Those of this type."),
         ("limit" = Option<u32>, Query, description = "How many.", minimum = 1, maximum = 1000),
         ("offset" = Option<u32>, Query, description = "How many to pass over."),

@@ -32,7 +32,7 @@ struct Asked {
     path = "/v1/sessions/{id}/commands",
     tag = "sessions",
     operation_id = "logCommand",
-    params(("id" = String, Path, description = "The id of the instance.")),
+    params(("id" = String, Path, description = "The id of the instance.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}-(PS|MS)-[0-9a-f]{6}$")),
     request_body(content = LogCommand, description = "`instance_id` may be left out: the path names it."),
     responses((status = 201, description = "The command.", body = LoggedCommand))
 )]
@@ -52,7 +52,7 @@ pub(crate) async fn log(
     tag = "sessions",
     operation_id = "searchCommands",
     params(
-        ("id" = String, Path, description = "The id of the instance."),
+        ("id" = String, Path, description = "The id of the instance.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}-(PS|MS)-[0-9a-f]{6}$"),
         ("action" = Option<String>, Query, description = "Those with this action."),
         ("tool_name" = Option<String>, Query, description = "Those with this tool."),
         ("from" = Option<String>, Query, description = "Those from this time on, RFC 3339."),

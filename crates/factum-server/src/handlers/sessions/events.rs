@@ -52,7 +52,7 @@ struct OfCategory {
     path = "/v1/sessions/{id}/events",
     tag = "sessions",
     operation_id = "emitEvent",
-    params(("id" = String, Path, description = "The id of the instance.")),
+    params(("id" = String, Path, description = "The id of the instance.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}-(PS|MS)-[0-9a-f]{6}$")),
     request_body(content = EmitEvent, description = "`instance_id` may be left out: the path names it."),
     responses((status = 201, description = "The event.", body = EmittedEvent))
 )]
@@ -72,7 +72,7 @@ pub(crate) async fn emit(
     tag = "sessions",
     operation_id = "queryInstanceEvents",
     params(
-        ("id" = String, Path, description = "The id of the instance."),
+        ("id" = String, Path, description = "The id of the instance.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}-(PS|MS)-[0-9a-f]{6}$"),
         ("event_type" = Option<String>, Query, description = "Those of these types, separated by commas."),
         ("start_date" = Option<String>, Query, description = "Those from this time on, RFC 3339."),
         ("end_date" = Option<String>, Query, description = "Those up to this time, RFC 3339, inclusive."),
@@ -114,7 +114,7 @@ pub(crate) async fn list(
     tag = "sessions",
     operation_id = "latestInstanceEvents",
     params(
-        ("id" = String, Path, description = "The id of the instance."),
+        ("id" = String, Path, description = "The id of the instance.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}-(PS|MS)-[0-9a-f]{6}$"),
         ("limit" = Option<u32>, Query, description = "How many.", minimum = 1, maximum = 100),
     ),
     responses((status = 200, description = "The events, the newest first.", body = EventList))
@@ -139,7 +139,7 @@ pub(crate) async fn latest(
     tag = "sessions",
     operation_id = "replayInstance",
     params(
-        ("id" = String, Path, description = "The id of the instance."),
+        ("id" = String, Path, description = "The id of the instance.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}-(PS|MS)-[0-9a-f]{6}$"),
         ("to_sequence_num" = Option<u64>, Query, description = "The last event to replay.", minimum = 1),
     ),
     responses((status = 200, description = "The state.", body = ReplayedState))
@@ -163,7 +163,7 @@ pub(crate) async fn replay(
     path = "/v1/sessions/{id}/counts",
     tag = "sessions",
     operation_id = "countInstanceEvents",
-    params(("id" = String, Path, description = "The id of the instance.")),
+    params(("id" = String, Path, description = "The id of the instance.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}-(PS|MS)-[0-9a-f]{6}$")),
     responses((status = 200, description = "The counts.", body = EventAggregates))
 )]
 pub(crate) async fn counts(
@@ -214,7 +214,7 @@ pub(crate) async fn parents(
     path = "/v1/sessions/event-types",
     tag = "sessions",
     operation_id = "listEventTypes",
-    params(("category" = Option<String>, Query, description = "Those of this category.")),
+    params(("category" = inline(Option<factum_api::SessionCategoryDto>), Query, description = "Those of this category.")),
     responses((status = 200, description = "The types.", body = EventTypeList))
 )]
 pub(crate) async fn types(State(state): State<AppState>, uri: Uri) -> Result<Response, ApiError> {

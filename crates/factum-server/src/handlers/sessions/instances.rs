@@ -102,7 +102,7 @@ pub(crate) async fn show(
     path = "/v1/sessions/{id}/heartbeat",
     tag = "sessions",
     operation_id = "heartbeat",
-    params(("id" = String, Path, description = "The id of the instance.")),
+    params(("id" = String, Path, description = "The id of the instance.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}-(PS|MS)-[0-9a-f]{6}$")),
     request_body(content = Heartbeat, description = "`instance_id` may be left out: the path names it."),
     responses((status = 200, description = "How the instance was.", body = HeartbeatAnswer))
 )]
@@ -123,7 +123,7 @@ pub(crate) async fn heartbeat(
     path = "/v1/sessions/{id}/close",
     tag = "sessions",
     operation_id = "closeInstance",
-    params(("id" = String, Path, description = "The id of the instance.")),
+    params(("id" = String, Path, description = "The id of the instance.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}-(PS|MS)-[0-9a-f]{6}$")),
     request_body(content = CloseInstance, description = "`instance_id` may be left out: the path names it."),
     responses((status = 200, description = "The instance.", body = ClosedInstance))
 )]
