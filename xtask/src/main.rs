@@ -11,6 +11,7 @@
 mod codegen;
 mod coverage;
 mod errors;
+mod kafka;
 mod licences;
 mod mcp;
 mod metadata;
@@ -33,6 +34,7 @@ usage: cargo xtask TASK
   crash [ROUNDS]     kill the server again and again under load, 500 times unless told otherwise
   openapi [SEED]     ask the server whatever its OpenAPI document allows, and what it does not
   mcp                the conformance suite and the official clients of the Model Context Protocol
+  kafka              delivery to a broker of the Kafka protocol (installs tansu under target)
   coverage           line coverage of each crate (installs cargo-tarpaulin under target)
 ";
 
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         ["openapi"] => openapi::openapi(None),
         ["openapi", seed] => openapi::openapi(Some(seed)),
         ["mcp"] => mcp::mcp(),
+        ["kafka"] => kafka::kafka(),
         ["coverage"] => coverage::coverage(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -1,6 +1,7 @@
 //! Real brokers and a receiver of mail for tests: each of a test's own, on free ports of this
 //! machine, with a directory of its own. They end with the process that started them.
 
+mod kafka;
 mod libraries;
 mod mail;
 mod nats;
@@ -8,6 +9,7 @@ mod process;
 mod rabbitmq;
 mod redis;
 
+pub use self::kafka::KafkaServer;
 pub use self::libraries::{Libraries, Library};
 pub use self::mail::{MailSink, ReceivedMail, Security};
 pub use self::nats::{NatsConsumer, NatsServer};

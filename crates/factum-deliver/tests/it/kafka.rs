@@ -2,6 +2,7 @@
 
 mod broker;
 mod failures;
+mod real;
 mod sasl;
 
 use std::sync::Arc;
