@@ -20,6 +20,12 @@ pub(crate) trait Kind {
     /// Returns every secret of a definition with its JSON pointer.
     fn secrets(definition: &mut Self::Definition) -> Vec<(String, &mut Secret)>;
 
+    /// Returns the channel whose listeners get the events, where that is all there is to it.
+    fn channel(definition: Self::Definition) -> Option<String> {
+        drop(definition);
+        None
+    }
+
     /// Makes the target of a definition with sealed secrets. Connects nowhere.
     fn open(
         definition: &Self::Definition,
@@ -84,6 +90,11 @@ pub(crate) fn reseal<K: Kind>(
     } else {
         Ok(None)
     }
+}
+
+/// Returns the channel of a target; see [`factum_engine::Targets::channel`].
+pub(crate) fn channel<K: Kind>(stored: Value) -> Option<String> {
+    read(stored).ok().and_then(K::channel)
 }
 
 fn read<T: DeserializeOwned>(fields: Value) -> Result<T, InvalidTarget> {

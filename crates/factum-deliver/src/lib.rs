@@ -19,6 +19,7 @@
 )]
 
 mod breaker;
+mod channel;
 mod definition;
 mod endpoint;
 mod excerpt;

@@ -21,19 +21,9 @@ struct Row {
     show: fn(Value) -> Checked<Value>,
     open: fn(Value, &Outside) -> Checked<Arc<dyn Deliver>>,
     reseal: fn(Value, &Outside) -> Checked<Option<Value>>,
+    channel: fn(Value) -> Option<String>,
 }
 
-#[cfg_attr(
-    not(any(
-        feature = "webhook",
-        feature = "nats",
-        feature = "rabbitmq",
-        feature = "redis",
-        feature = "kafka",
-        feature = "mail"
-    )),
-    expect(dead_code, reason = "without a kind there is no row")
-)]
 const fn row<K: Kind>() -> Row {
     Row {
         name: K::NAME,
@@ -41,6 +31,7 @@ const fn row<K: Kind>() -> Row {
         show: definition::show::<K>,
         open: definition::open::<K>,
         reseal: definition::reseal::<K>,
+        channel: definition::channel::<K>,
     }
 }
 
@@ -58,10 +49,13 @@ const KINDS: &[Row] = &[
     row::<crate::kafka::Kafka>(),
     #[cfg(feature = "mail")]
     row::<crate::mail::Mail>(),
+    row::<crate::channel::Channel>(),
 ];
 
 /// Every kind that there is.
-const NAMES: &[&str] = &["webhook", "nats", "rabbitmq", "redis", "kafka", "mail"];
+const NAMES: &[&str] = &[
+    "webhook", "nats", "rabbitmq", "redis", "kafka", "mail", "channel",
+];
 
 /// The most bytes that a definition may have.
 const DEFINITION_BYTES_MAX: usize = 128 * 1024;
@@ -130,6 +124,11 @@ impl Targets for BuiltInTargets {
         let (row, fields) = read(stored)?;
         let resealed = (row.reseal)(fields, &self.outside)?;
         Ok(resealed.map(|fields| write(row, fields)))
+    }
+
+    fn channel(&self, stored: &str) -> Option<String> {
+        let (row, fields) = read(stored).ok()?;
+        (row.channel)(fields)
     }
 }
 

@@ -4,6 +4,7 @@
 //! the log: there is no queue here that could overflow, and nothing to lose when a connection
 //! breaks. docs/live.md describes the protocol.
 
+mod channel;
 mod client;
 mod close;
 mod connection;

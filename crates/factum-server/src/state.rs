@@ -54,6 +54,10 @@ impl Shared {
             Some(subscriptions) => live.with_subscriptions(subscriptions),
             None => live,
         };
+        let live = match &services.deliveries {
+            Some(deliveries) => live.with_rules(deliveries.rules().clone()),
+            None => live,
+        };
         let sessions = Sessions::new(engine.clone(), options.sessions.clone());
         let mcp = Mcp::new(
             engine.clone(),

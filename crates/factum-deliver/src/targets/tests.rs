@@ -125,3 +125,17 @@ fn what_is_stored_under_another_key_does_not_open() {
         .unwrap_err();
     assert!(error.rule.contains("cannot be opened"), "{error}");
 }
+
+#[test]
+fn a_channel_is_told_from_what_is_sent_to() {
+    let channel = json!({"type": "channel", "channel": "orders.north"});
+    let stored = accept(&channel, None).unwrap();
+    let targets = targets(&[]);
+    assert_eq!(targets.channel(&stored).as_deref(), Some("orders.north"));
+    assert_eq!(targets.show(&stored).unwrap(), stored);
+    assert_eq!(targets.channel(&accept(&webhook(), None).unwrap()), None);
+    for name in ["", "a b", "ä", &"x".repeat(129)] {
+        let error = accept(&json!({"type": "channel", "channel": name}), None).unwrap_err();
+        assert_eq!(error.pointer, "/channel", "{error}");
+    }
+}

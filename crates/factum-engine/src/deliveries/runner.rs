@@ -240,7 +240,7 @@ impl Deliveries {
             }
         }
         for (key, (rule, target)) in wanted {
-            if self.read().contains_key(&key) {
+            if self.read().contains_key(&key) || self.shared.rules.channel_of(&target).is_some() {
                 continue;
             }
             let revision = rule.revision;
@@ -374,7 +374,7 @@ impl Deliveries {
         for rule in self.shared.rules.list().iter().filter(|rule| rule.enabled) {
             for target in rule.targets.iter().filter(|target| target.enabled) {
                 let key = (rule.id.to_string(), target.id.to_string());
-                if !running.contains(&key) {
+                if !running.contains(&key) && self.shared.rules.channel_of(target).is_none() {
                     broken.push(key);
                 }
             }

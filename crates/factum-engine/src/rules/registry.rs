@@ -13,7 +13,7 @@ use super::book::Book;
 use super::definition;
 use super::error::{InvalidRule, RuleError};
 use super::record::{self, Change};
-use super::rule::{Rule, RuleId};
+use super::rule::{Rule, RuleId, RuleTarget};
 use crate::deliver::Targets;
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -144,6 +144,33 @@ impl Rules {
                     tokio::time::sleep(RETRY_DELAY).await;
                 }
                 Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Makes every change of a rule up to a position known, reading what [`Rules::follow`] has not
+    /// read yet. Who asks rules about an event asks this first, where it matters that the rules
+    /// are no older than the event.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn know(&self, through: Position) -> Result<(), ReadError> {
+        loop {
+            let after = self.read().folded_to();
+            if after >= Some(through) {
+                return Ok(());
+            }
+            let page = self.inner.engine.store().read_log(LogRead {
+                filter: rule_events(),
+                visibility: Visibility::Everything,
+                after,
+                ..LogRead::forwards()
+            });
+            let page = page.await?;
+            self.fold(&page.events);
+            self.folded_to(page.scanned_to);
+            if !page.has_more {
+                return Ok(());
             }
         }
     }
@@ -308,6 +335,24 @@ impl Rules {
     #[must_use]
     pub fn candidates(&self, event: &RecordedEvent) -> Vec<Arc<Rule>> {
         self.read().candidates(event.event_type())
+    }
+
+    /// Returns the rules whose events those who listen to a channel get: the ones that are switched
+    /// on and have a target that names it and is switched on.
+    #[must_use]
+    pub fn of_channel(&self, channel: &str) -> Vec<Arc<Rule>> {
+        let leads_there = |target: &RuleTarget| {
+            target.enabled && self.channel_of(target).is_some_and(|name| name == channel)
+        };
+        let rules = self.list().into_iter();
+        rules
+            .filter(|rule| rule.enabled && rule.targets.iter().any(leads_there))
+            .collect()
+    }
+
+    /// Returns the channel that a target is, if it is one.
+    pub(crate) fn channel_of(&self, target: &RuleTarget) -> Option<String> {
+        self.inner.targets.channel(&target.definition)
     }
 
     pub(crate) fn targets(&self) -> &Arc<dyn Targets> {

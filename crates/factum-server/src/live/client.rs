@@ -5,6 +5,7 @@
 //! {"type":"subscribe","subscriptionId":"s1","filter":{…},"options":{
 //!     "includeHistory":true,"historyLimit":100,"fromPosition":17,
 //!     "bufferSize":256,"heartbeatInterval":15000}}
+//! {"type":"subscribe","subscriptionId":"s3","channel":"orders"}
 //! {"type":"unsubscribe","subscriptionId":"s1"}
 //! {"type":"ack","subscriptionId":"s1","cursor":"…"}
 //! {"type":"subscribe","subscriptionId":"s2","durable":"crm","options":{"bufferSize":32}}
@@ -68,6 +69,8 @@ pub(crate) enum ClientMessage {
 pub(crate) struct Subscribe {
     pub(crate) subscription_id: String,
     pub(crate) filter: Filter,
+    /// The channel that it listens to.
+    pub(crate) channel: Option<String>,
     pub(crate) start: LiveStart,
     pub(crate) batch_events_max: usize,
     pub(crate) heartbeat_interval: Duration,
@@ -163,6 +166,8 @@ struct SubscribeBody<'a> {
     subscription_id: String,
     #[serde(default)]
     durable: Option<String>,
+    #[serde(default)]
+    channel: Option<String>,
     #[serde(borrow, default)]
     filter: Option<&'a RawValue>,
     #[serde(default)]
@@ -343,6 +348,7 @@ fn subscribe(
     let wanted = body.options.unwrap_or_default();
     if let Some(durable) = body.durable {
         let is_free = body.filter.is_none()
+            && body.channel.is_none()
             && wanted.include_history.is_none()
             && wanted.history_limit.is_none()
             && wanted.from_position.is_none();
@@ -358,6 +364,11 @@ fn subscribe(
             subscription_id: id,
         }));
     }
+    // The last so many events of the log need not be any of the channel.
+    if body.channel.is_some() && wanted.history_limit.is_some() {
+        let detail = "channel and historyLimit exclude each other";
+        return Err(Refusal::new(ErrorCode::InvalidRequest, detail).of(&id));
+    }
     let filter_text = body.filter.map_or("{}", RawValue::get);
     let checked = (|| {
         Ok((
@@ -372,6 +383,7 @@ fn subscribe(
     Ok(ClientMessage::Subscribe(Box::new(Subscribe {
         subscription_id: id,
         filter,
+        channel: body.channel,
         start,
         batch_events_max,
         heartbeat_interval,

@@ -8,13 +8,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use factum_api::filter_json;
-use factum_engine::{Engine, HeadSignal, KeyRing, LiveRead, Principal, Scope, Subscriptions};
+use factum_engine::{
+    Engine, HeadSignal, KeyRing, LiveRead, Principal, Rules, Scope, SubscriptionError,
+    Subscriptions,
+};
 use factum_model::ErrorCode;
 use factum_store::ReadError;
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::channel::Channel;
 use super::client::{ClientMessage, Place, Refusal, RefusedWhat, Subscribe, Token, parse};
 use super::close::{CloseCode, Closing};
 use super::durable::{Durable, taken};
@@ -37,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) principal: Option<Principal>,
     /// The durable subscriptions, where the server has any.
     pub(crate) subscriptions: Option<Subscriptions>,
+    /// The rules, where the server has any.
+    pub(crate) rules: Option<Rules>,
 }
 
 /// Serves a connection to its end.
@@ -339,6 +345,14 @@ impl Connection {
                 format!("a connection has at most {limit} subscriptions"),
             ));
         }
+        let channel = wanted.channel.as_ref().map(|name| {
+            let rules = self.session.rules.clone();
+            let rules = rules.ok_or(SubscriptionError::NoBookkeeping);
+            rules.map(|rules| Channel::new(name.clone(), rules))
+        });
+        let channel = channel
+            .transpose()
+            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         let engine = &self.session.engine;
         let reader = engine
             .live(LiveRead {
@@ -358,12 +372,10 @@ impl Connection {
         ));
         entry.set_scanned(reader.position());
         let envelope = Envelope::new(&self.session.registration.entry().id, Some(id));
-        Ok(Subscription::new(
-            reader,
-            entry,
-            envelope,
-            wanted.heartbeat_interval,
-        ))
+        Ok(
+            Subscription::new(reader, entry, envelope, wanted.heartbeat_interval)
+                .listening_to(channel),
+        )
     }
 
     async fn unsubscribe(&mut self, id: &str) -> Result<Result<(), Refusal>, End> {

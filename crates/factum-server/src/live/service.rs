@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use factum_api::{filter_json, parse_log_query};
-use factum_engine::{Engine, KeyRing, LiveRead, LiveStart, Principal, Scope, Subscriptions};
+use factum_engine::{Engine, KeyRing, LiveRead, LiveStart, Principal, Rules, Scope, Subscriptions};
 use hyper::upgrade::OnUpgrade;
 
 use super::close::{CloseCode, Closing};
@@ -40,6 +40,7 @@ struct Inner {
     registry: Arc<Registry>,
     tickets: Tickets<Principal>,
     subscriptions: OnceLock<Subscriptions>,
+    rules: OnceLock<Rules>,
 }
 
 /// Counts for the metrics page.
@@ -72,6 +73,7 @@ impl LiveService {
                 registry: Arc::new(registry),
                 tickets,
                 subscriptions: OnceLock::new(),
+                rules: OnceLock::new(),
             }),
         }
     }
@@ -81,6 +83,13 @@ impl LiveService {
     pub fn with_subscriptions(self, subscriptions: Subscriptions) -> Self {
         // Whoever has set them before has set the same ones: there is one service of them.
         self.inner.subscriptions.get_or_init(|| subscriptions);
+        self
+    }
+
+    /// Lets connections listen to the channels of rules as well.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        self.inner.rules.get_or_init(|| rules);
         self
     }
 
@@ -143,6 +152,7 @@ impl LiveService {
             registration,
             principal,
             subscriptions: self.inner.subscriptions.get().cloned(),
+            rules: self.inner.rules.get().cloned(),
         };
         spawn(session, upgrade);
         let mut response = Response::new(Body::empty());

@@ -11,6 +11,7 @@ use factum_store::ReadError;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::channel::Channel;
 use super::registry::{Registry, SubscriptionEntry};
 use super::render::{Envelope, Kind};
 use super::wire::{End, Wire};
@@ -21,6 +22,9 @@ pub(crate) struct Subscription {
     pub(crate) entry: Arc<SubscriptionEntry>,
     pub(crate) envelope: Envelope,
     reader: LiveReader,
+    channel: Option<Channel>,
+    /// Something was read and could not be sent: where the reader is, nobody may go on from.
+    is_torn: bool,
     heartbeat_interval: Duration,
     last_sent: Instant,
     /// A wake-up came, or the last page was not the last one.
@@ -53,10 +57,18 @@ impl Subscription {
             entry,
             envelope,
             reader,
+            channel: None,
+            is_torn: false,
             heartbeat_interval,
             last_sent: Instant::now(),
             due: true,
         }
+    }
+
+    /// Narrows it to what is meant for a channel.
+    pub(crate) fn listening_to(mut self, channel: Option<Channel>) -> Self {
+        self.channel = channel;
+        self
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -83,7 +95,16 @@ impl Subscription {
         self.due = self.reader.has_more();
         match step {
             None => {}
-            Some(LiveStep::Batch { events, through }) => {
+            Some(LiveStep::Batch {
+                mut events,
+                through,
+            }) => {
+                if let Some(channel) = &mut self.channel {
+                    self.is_torn = true;
+                    let kept = channel.keep(&mut events).await;
+                    kept.map_err(TurnError::Read)?;
+                    self.is_torn = false;
+                }
                 self.entry.set_scanned(through);
                 if events.is_empty() {
                     return Ok(());
@@ -140,8 +161,11 @@ impl Subscription {
     pub(crate) fn confirmation(&self, engine: &Engine, batch_events_max: usize) -> Bytes {
         let placed = self.reader.is_placed();
         let position = self.reader.position();
+        let channel = self.channel.as_ref().map(Channel::name);
+        let channel =
+            channel.map_or_else(String::new, |name| format!(r#","channel":{}"#, json!(name)));
         let data = format!(
-            r#"{{"filter":{},"position":{},"bufferSize":{batch_events_max},"heartbeatInterval":{}}}"#,
+            r#"{{"filter":{}{channel},"position":{},"bufferSize":{batch_events_max},"heartbeatInterval":{}}}"#,
             self.entry.filter,
             json!(placed.then(|| position.map_or(0, Position::get))),
             self.heartbeat_interval.as_millis(),
@@ -155,7 +179,7 @@ impl Subscription {
     /// Renders the end of the subscription.
     pub(crate) fn closed(&self, engine: &Engine, code: &str, detail: &str) -> Bytes {
         let data = json!({ "code": code, "detail": detail }).to_string();
-        let placed = self.reader.is_placed();
+        let placed = self.reader.is_placed() && !self.is_torn;
         let cursor = placed.then(|| engine.cursor(self.reader.position()));
         let at = engine.clock().now();
         self.envelope

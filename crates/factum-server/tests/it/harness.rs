@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use factum_api::{filter_json, parse_filter};
 use factum_engine::{
-    Engine, EngineOptions, FilterForm, KeyRing, NewKey, Principal, Scope, Scopes,
-    SubscriptionOptions, Subscriptions,
+    Deliveries, DeliveryOptions, Engine, EngineOptions, FilterForm, KeyRing, NewKey, Principal,
+    RuleLimits, Rules, Scope, Scopes, SubscriptionOptions, Subscriptions, Targets,
 };
 use factum_query::FilterLimits;
 use factum_security::ApiKeys;
@@ -30,6 +30,13 @@ const FORM: FilterForm = FilterForm {
     },
     write: filter_json,
 };
+
+async fn deliveries(engine: &Engine, targets: Arc<dyn Targets>) -> Deliveries {
+    let rules = Rules::open(engine.clone(), targets, RuleLimits::default());
+    let node = SubscriptionOptions::of("local".parse().unwrap());
+    let options = DeliveryOptions::default();
+    Deliveries::new(engine, rules.await.unwrap(), options, node).unwrap()
+}
 
 /// A server that runs until the test ends.
 pub(crate) struct Harness {
@@ -106,6 +113,15 @@ impl Harness {
         store: Arc<dyn EventStore>,
         change: impl FnOnce(&mut ServerOptions),
     ) -> Self {
+        Self::start_node(store, None, change).await
+    }
+
+    /// Starts one of several servers over a store; with targets it has rules.
+    pub(crate) async fn start_node(
+        store: Arc<dyn EventStore>,
+        targets: Option<Arc<dyn Targets>>,
+        change: impl FnOnce(&mut ServerOptions),
+    ) -> Self {
         let mut options = ServerOptions {
             listen: ([127, 0, 0, 1], 0).into(),
             ..ServerOptions::default()
@@ -114,14 +130,21 @@ impl Harness {
         let engine = Engine::new(store, EngineOptions::default())
             .with_state(Arc::new(MemoryStateStore::new()));
         let keys = ApiKeys::open(engine.clone()).await.unwrap();
-        let admin = keys.ensure_admin("first").await.unwrap().unwrap().secret;
+        // The first node over a store makes the key; the others know it from the log.
+        let admin = keys.ensure_admin("first").await.unwrap();
+        let admin = admin.map(|key| key.secret).unwrap_or_default();
         let ring: Arc<dyn KeyRing> = Arc::new(keys.clone());
         let node = SubscriptionOptions::of("local".parse().unwrap());
         let subscriptions = Subscriptions::open(engine.clone(), node, FORM)
             .await
             .unwrap();
+        let deliveries = match targets {
+            Some(targets) => Some(deliveries(&engine, targets).await),
+            None => None,
+        };
         let services = Services {
             subscriptions: Some(subscriptions.clone()),
+            deliveries: deliveries.clone(),
             ..Services::default()
         };
         let bound = Server::bind_with(options, engine.clone(), ring, services);
@@ -138,7 +161,12 @@ impl Harness {
                 server.run(async { drop(stopped.await) }).await;
                 end.cancel();
             };
-            let (ran, ()) = tokio::join!(subscriptions.run(&end), serves);
+            let delivers = async {
+                if let Some(deliveries) = deliveries {
+                    deliveries.run(&end).await;
+                }
+            };
+            let (ran, (), ()) = tokio::join!(subscriptions.run(&end), delivers, serves);
             ran.unwrap();
         });
         Self {

@@ -10,6 +10,7 @@
 mod access;
 mod appends;
 mod bulk;
+mod channels;
 mod conformance;
 mod faults;
 mod harness;
