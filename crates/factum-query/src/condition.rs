@@ -68,6 +68,27 @@ impl Condition {
         }
     }
 
+    /// Returns the first predicate that says no without any expression, where one does: much less
+    /// work than [`Condition::explain`], which says no then as well, perhaps for another reason.
+    #[must_use]
+    pub fn refusal(&self, event: &RecordedEvent) -> Option<Reason> {
+        self.refuses(&View::of(event), &mut Trail::default())
+    }
+
+    fn refuses(&self, view: &View<'_>, trail: &mut Trail) -> Option<Reason> {
+        match self {
+            Self::All(inner) => inner.iter().enumerate().find_map(|(index, inner)| {
+                let steps = ["all", &index.to_string()];
+                trail.within(steps, |trail| inner.refuses(view, trail))
+            }),
+            Self::Is(Predicate::Filter(filter)) if !filter.holds(view) => Some(Reason {
+                pointer: trail.pointer(),
+                missing: None,
+            }),
+            Self::Is(_) | Self::Any(_) | Self::Not(_) => None,
+        }
+    }
+
     /// Returns a filter that matches every event that the condition could hold for, and perhaps
     /// more: what an expression says is left out. The condition decides.
     #[must_use]
@@ -129,15 +150,21 @@ impl Condition {
     fn holds(&self, view: &View<'_>, trail: &mut Trail) -> Result<Outcome, (String, CelFailure)> {
         match self {
             Self::All(inner) => {
+                let mut failure = None;
                 for (index, inner) in inner.iter().enumerate() {
                     let outcome = trail.within(["all", &index.to_string()], |trail| {
                         inner.holds(view, trail)
-                    })?;
-                    if let Outcome::Not(reason) = outcome {
-                        return Ok(Outcome::Not(reason));
+                    });
+                    match outcome {
+                        Ok(Outcome::Holds) => {}
+                        Ok(Outcome::Not(reason)) => return Ok(Outcome::Not(reason)),
+                        // Another one may say no, as it does to whoever reads by `to_filter`.
+                        Err(error) => {
+                            failure.get_or_insert(error);
+                        }
                     }
                 }
-                Ok(Outcome::Holds)
+                failure.map_or(Ok(Outcome::Holds), Err)
             }
             Self::Any(inner) => {
                 let mut first = None;
@@ -318,6 +345,11 @@ mod tests {
         assert_eq!(pointer, "/any/1");
         let held = Condition::Any(vec![cel("event.payload.s > 1"), typed("form.*")]);
         assert_eq!(held.explain(&seen), Explanation::Matched);
+        // What another predicate says no to is not read, so that an expression fails says nothing.
+        let refused = Condition::All(vec![cel("event.payload.s > 1"), typed("other")]);
+        assert_eq!(reason(&refused, &seen), "/all/1");
+        assert_eq!(refused.refusal(&seen).unwrap().pointer, "/all/1");
+        assert_eq!(failed.refusal(&seen), None);
     }
 
     fn condition() -> impl Strategy<Value = Condition> {
@@ -346,6 +378,7 @@ mod tests {
             let holds = condition.explain(&seen) == Explanation::Matched;
             let passes = condition.to_filter().matches(&seen);
             prop_assert!(passes || !holds);
+            prop_assert!(condition.refusal(&seen).is_none() || !(holds || passes));
             if condition.is_exact() {
                 prop_assert_eq!(passes, holds);
             }

@@ -1,5 +1,6 @@
 //! Dry runs: which rules an event would be for, and why the others are not.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use factum_model::{EventId, RecordedEvent};
@@ -52,10 +53,18 @@ impl Rules {
         let rules = self.list();
         let events = self.events(run).await?;
         Ok(tested(events, |event| {
+            let candidates = self.candidates(event);
+            let candidates: HashSet<&str> =
+                candidates.iter().map(|rule| rule.id.as_str()).collect();
             let outcome = |rule: &Arc<Rule>| RuleOutcome {
                 rule: Some(rule.id.to_string()),
                 enabled: rule.enabled,
-                explanation: rule.explain(event),
+                // Most rules ask for other types, and need not be asked further.
+                explanation: if candidates.contains(rule.id.as_str()) {
+                    rule.explain(event)
+                } else {
+                    rule.explain_refusal(event)
+                },
             };
             rules.iter().map(outcome).collect()
         }))

@@ -65,22 +65,25 @@ pub struct RateLimit {
 
 /// Explains a condition with pointers into the text that it was read from.
 pub(super) fn explained(condition: &Condition, text: &str, event: &RecordedEvent) -> Explanation {
-    let is_list = text.starts_with('[');
-    // A list of conditions means all of them, without saying so.
-    let written = |pointer: String| match pointer.strip_prefix("/all") {
-        Some(rest) if is_list => rest.to_owned(),
-        Some(_) | None => pointer,
-    };
     match condition.explain(event) {
         Explanation::Matched => Explanation::Matched,
         Explanation::NotMatched(reason) => Explanation::NotMatched(Reason {
-            pointer: written(reason.pointer),
+            pointer: written(reason.pointer, text),
             ..reason
         }),
         Explanation::Failed { pointer, failure } => Explanation::Failed {
-            pointer: written(pointer),
+            pointer: written(pointer, text),
             failure,
         },
+    }
+}
+
+/// Returns the pointer of a predicate in the text from which the condition was read.
+fn written(pointer: String, text: &str) -> String {
+    // A list of conditions means all of them, without saying so.
+    match pointer.strip_prefix("/all") {
+        Some(rest) if text.starts_with('[') => rest.to_owned(),
+        Some(_) | None => pointer,
     }
 }
 
@@ -137,6 +140,18 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Says why the rule is not for an event that is not among its candidates: as [`Rule::explain`]
+    /// does, but without an expression where that can be said without.
+    pub(super) fn explain_refusal(&self, event: &RecordedEvent) -> Explanation {
+        match self.condition.refusal(event) {
+            Some(reason) => Explanation::NotMatched(Reason {
+                pointer: written(reason.pointer, &self.conditions_text),
+                ..reason
+            }),
+            None => self.explain(event),
+        }
+    }
+
     /// Says whether the rule is for an event, and if not, why.
     #[must_use]
     pub fn explain(&self, event: &RecordedEvent) -> Explanation {

@@ -225,4 +225,18 @@ async fn a_dry_run_says_what_decided() {
         .unwrap();
     assert_eq!(unrecorded[0].outcomes[0].explanation, Explanation::Matched);
     assert!(rules.get("x").is_err());
+    // Of an event that a rule does not ask for, its expressions are not asked: this one would fail.
+    let other = rule("other", "").replace(
+        r#"[{"type":"eventType","operator":"matches","value":"case.>"}]"#,
+        r#"[{"type":"custom","expression":"event.payload.n > 'x'"},
+            {"type":"eventType","operator":"equals","value":"form.opened"}]"#,
+    );
+    rules.create(&other, "ann").await.unwrap();
+    let tested = rules.dry_run(&DryRun::Last(1)).await.unwrap();
+    let outcome = tested[0].outcomes.iter();
+    let mut outcome = outcome.filter(|outcome| outcome.rule.as_deref() == Some("other"));
+    let Explanation::NotMatched(reason) = &outcome.next().unwrap().explanation else {
+        panic!("{tested:?}");
+    };
+    assert_eq!(reason.pointer, "/1");
 }
