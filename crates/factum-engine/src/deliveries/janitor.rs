@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dead_letter::DeadLetterStatus;
 use super::error::DeliveriesError;
-use super::record::DELIVERIES;
+use super::record::{DELIVERIES, DeliveryRecord, DeliveryStatus};
 use super::runner::Deliveries;
 
 /// How often to look when nothing says that there are too many.
@@ -74,27 +74,45 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Deletes the records of the oldest deliveries.
+    /// Deletes the records of the oldest deliveries. Those that go on are passed over: their record
+    /// says how many attempts there were.
     async fn drop_deliveries(&self, tally: &mut Tally, max: u64) -> Result<(), DeliveriesError> {
+        let mut after = None;
         while tally.n_deliveries > max {
-            let excess = usize::try_from(tally.n_deliveries - max).unwrap_or(usize::MAX);
             let page = self.shared.state.scan(RecordScan {
-                limit: excess.min(BATCH),
+                after,
+                limit: BATCH,
                 ..RecordScan::all(DELIVERIES.parse()?)
             });
-            let ids = page.await?.records.into_iter().map(|record| record.id);
-            let changes: Vec<Change> = ids
-                .map(|id| Change::delete(id, Precondition::Any))
+            let page = page.await?;
+            let excess = usize::try_from(tally.n_deliveries - max).unwrap_or(usize::MAX);
+            let over = page.records.into_iter();
+            let over = over.filter(|record| !self.goes_on(&record.body));
+            let changes: Vec<Change> = over
+                .take(excess)
+                .map(|record| Change::delete(record.id, Precondition::Version(record.version)))
                 .collect();
-            if changes.is_empty() {
-                tally.n_deliveries = 0;
+            let n_deleted = changes.len() as u64;
+            if n_deleted > 0 {
+                self.shared.state.apply(Batch::of(changes)).await?;
+            }
+            tally.n_deliveries -= n_deleted;
+            after = page.next;
+            if after.is_none() {
                 return Ok(());
             }
-            let n_deleted = changes.len() as u64;
-            self.shared.state.apply(Batch::of(changes)).await?;
-            tally.n_deliveries = tally.n_deliveries.saturating_sub(n_deleted);
         }
         Ok(())
+    }
+
+    /// Tells whether a delivery waits for another attempt that its target may still make.
+    fn goes_on(&self, body: &[u8]) -> bool {
+        let record: Result<DeliveryRecord, _> = serde_json::from_slice(body);
+        record.is_ok_and(|record| {
+            let rule = self.shared.rules.get(&record.rule);
+            let has_target = rule.is_ok_and(|rule| rule.target(&record.target).is_some());
+            record.status == DeliveryStatus::Retrying && has_target
+        })
     }
 
     /// Gives up dead letters that are too old, and of too many those that were given up by somebody

@@ -152,6 +152,7 @@ impl Sender {
             Explanation::Failed { pointer, failure } => {
                 let cause = rule_cause(&pointer, &failure.to_string());
                 let record = self.fresh(event);
+                self.shared.added();
                 return self.dead(record, cause);
             }
         }
@@ -166,14 +167,17 @@ impl Sender {
         };
         let number = record.attempts_made.saturating_add(1);
         let kept_max = self.options().attempts_kept_max;
-        match self.attempt(event, number).await {
+        let tried = self.attempt(event, number).await;
+        if number == 1 && !matches!(tried, Tried::Unsent(_)) {
+            self.shared.added();
+        }
+        match tried {
             Tried::Delivered(attempt) => {
                 self.note_delivered(event, self.shared.engine.clock().now());
                 record.push(attempt, kept_max);
                 record.status = DeliveryStatus::Delivered;
                 record.next_attempt_micros = None;
                 let changes = vec![put(DELIVERIES, &record, &record)?];
-                self.shared.added();
                 Ok(Outcome::Ack.with(changes))
             }
             Tried::Unsent(error) => {
@@ -256,7 +260,6 @@ impl Sender {
         let (class, message) = (&letter.cause.class, &letter.cause.message);
         tracing::warn!(%rule, %target, event = %record.event_id, class, message, "an event could not be delivered; it is a dead letter now");
         self.shared.n_dead.fetch_add(1, Ordering::Relaxed);
-        self.shared.added();
         Ok(Outcome::Ack.with(vec![
             put(DELIVERIES, &record, &record)?,
             put(DEAD_LETTERS, &record, &letter)?,

@@ -67,6 +67,8 @@ struct Consumer {
     wanted_one: bool,
     /// When to look for more.
     look_at: Instant,
+    /// Something failed: not before then is anything claimed along with what was said.
+    failed_until: Instant,
     is_stopping: bool,
 }
 
@@ -108,6 +110,7 @@ impl Feed {
             was_woken: false,
             wanted_one: false,
             look_at: Instant::now(),
+            failed_until: Instant::now(),
             is_stopping: false,
         };
         while !stop.is_cancelled() {
@@ -193,8 +196,7 @@ impl Consumer {
                 }
                 // What could not be made durable is handed out again when its time is up.
                 if let Err(error) = settled {
-                    self.feed.warn(&error);
-                    self.look_at = Instant::now() + FAILED_WAIT;
+                    self.failed(&error);
                 }
             }
             Err(error) => {
@@ -226,11 +228,14 @@ impl Consumer {
                     self.handle(handout);
                 }
             }
-            Err(error) => {
-                self.feed.warn(&error);
-                self.look_at = Instant::now() + FAILED_WAIT;
-            }
+            Err(error) => self.failed(&error),
         }
+    }
+
+    fn failed(&mut self, error: &SubscriptionError) {
+        self.feed.warn(error);
+        self.failed_until = Instant::now() + FAILED_WAIT;
+        self.look_at = self.failed_until;
     }
 
     fn handle(&mut self, handout: Handout) {
@@ -270,6 +275,7 @@ impl Consumer {
         self.committing = said.len();
         let room = self.options.concurrency.saturating_sub(self.out.len());
         let may_look = !self.is_stopping && !self.is_looking && room > 0;
+        let may_look = may_look && Instant::now() >= self.failed_until;
         let limit = if may_look && !self.feed.inner.state.capability().shared {
             self.wanted(room)
         } else {

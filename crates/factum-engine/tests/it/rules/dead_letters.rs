@@ -343,3 +343,40 @@ async fn what_is_on_record_is_bounded() {
     assert_eq!(kept.deliveries.len(), 8);
     node.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_goes_on_keeps_its_record_and_with_it_its_attempts() {
+    let world = World::new();
+    let patient = impatient("").replace(
+        r#""baseDelayMs":100,"maxAttempts":3"#,
+        r#""baseDelayMs":60000,"maxAttempts":5"#,
+    );
+    let rules = world.rules().await;
+    rules.create(&patient, "ann").await.unwrap();
+    world.stage.plays(|delivery: &Delivery, _| {
+        if delivery.event.aggregate_id() == "c-0" {
+            return Err(DeliverError::passing(ErrorClass::Rejected, "no"));
+        }
+        taken()
+    });
+    let options = DeliveryOptions {
+        deliveries_max: 8,
+        ..DeliveryOptions::default()
+    };
+    let node = world.start_with(options).await;
+    // The one that fails is the oldest; what others bring on record goes beyond what is kept.
+    world.append(&[0]).await;
+    for _ in 0..6 {
+        world.append(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).await;
+        tokio::time::sleep(Duration::from_secs(70)).await;
+    }
+    let letters = node
+        .deliveries
+        .dead_letters(&DeadLetterFilter::default(), None, 10)
+        .await
+        .unwrap()
+        .letters;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].delivery.attempts_made, 5);
+    node.stop().await;
+}
