@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use self::cluster::Cluster;
 use self::connection::{Credentials, Mechanism};
-use self::message::Produce;
+use self::message::{Produce, TOPIC_BYTES_MAX};
 use self::record::Record;
 use crate::definition::Kind;
 use crate::endpoint::EndpointName;
@@ -37,8 +37,6 @@ use crate::text::ShortText;
 
 const PORT: u16 = 9092;
 const SERVERS_MAX: usize = 16;
-/// What the protocol allows for names of topics.
-const TOPIC_BYTES_MAX: usize = 249;
 const KEY_BYTES_MAX: usize = 2048;
 /// More is no use to anybody, and would not fit beside what else SCRAM says.
 const USERNAME_BYTES_MAX: usize = 1024;
@@ -278,11 +276,7 @@ impl Target {
             timeout_ms: i32::try_from(millis).unwrap_or(i32::MAX),
             batch,
         };
-        let answers = self.cluster.ask(leader, &request).await?;
-        let mut answers = answers.into_iter();
-        let Some(answer) =
-            answers.find(|answer| answer.topic == topic && answer.partition == partition)
-        else {
+        let Some(answer) = self.cluster.ask(leader, &request).await? else {
             let message = "the broker says nothing of the record";
             return Err(DeliverError::passing(ErrorClass::Protocol, message).into());
         };

@@ -19,23 +19,33 @@ const LEADERS_AGE_MAX: Duration = Duration::from_mins(5);
 /// The most topics whose leaders are remembered; templates may make any number.
 const TOPICS_MAX: usize = 64;
 /// The most brokers that connections are kept to.
-const BROKERS_MAX: usize = 64;
+const LINKS_MAX: usize = 64;
+/// The most partitions that a topic may have; more would not fit into an answer, replicas and all.
+const PARTITIONS_MAX: usize = 20_000;
+/// The most brokers that a cluster may have; the largest that are told of have some hundred.
+const BROKERS_MAX: usize = 1000;
 
 /// A broker by its address.
 type Address = (String, u16);
 
-/// Who leads each partition of a topic; `None` where nobody does at the moment.
+/// Who leads each partition of a topic.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Leaders(Vec<Option<Address>>);
+pub(super) struct Leaders {
+    /// Where the brokers are. Each stands here once, however many partitions it leads.
+    brokers: Vec<Address>,
+    /// Which broker leads each partition; `None` where nobody does at the moment.
+    partitions: Vec<Option<u16>>,
+}
 
 impl Leaders {
     pub(super) const fn partitions(&self) -> usize {
-        self.0.len()
+        self.partitions.len()
     }
 
     /// Returns the leader of a partition.
     pub(super) fn of(&self, partition: usize) -> Option<&Address> {
-        self.0.get(partition)?.as_ref()
+        let broker = (*self.partitions.get(partition)?)?;
+        self.brokers.get(usize::from(broker))
     }
 }
 
@@ -85,7 +95,7 @@ impl Cluster {
             return Ok(leaders);
         }
         let answer = self.ask_any(&Metadata(topic)).await?;
-        let leaders = Arc::new(read(topic, answer)?);
+        let leaders = Arc::new(read(answer)?);
         let mut topics = lock(&self.topics);
         if topics.len() >= TOPICS_MAX {
             topics.clear();
@@ -181,7 +191,7 @@ impl Cluster {
     fn link(&self, server: &Server) -> Arc<Link> {
         let address = (server.host.name(), server.port);
         let mut links = lock(&self.links);
-        if links.len() >= BROKERS_MAX && !links.contains_key(&address) {
+        if links.len() >= LINKS_MAX && !links.contains_key(&address) {
             links.clear();
         }
         Arc::clone(links.entry(address).or_insert_with(|| {
@@ -198,29 +208,45 @@ fn lock<T>(mutex: &SyncMutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Reads who leads a topic from what a broker says of the cluster.
-fn read(topic: &str, answer: MetadataAnswer) -> Result<Leaders, DeliverError> {
+fn read(answer: MetadataAnswer) -> Result<Leaders, DeliverError> {
     let protocol = |message: &str| DeliverError::passing(ErrorClass::Protocol, message);
-    let brokers: BTreeMap<i32, Address> = answer
-        .brokers
-        .into_iter()
-        .filter_map(|broker| Some((broker.node, (broker.host, u16::try_from(broker.port).ok()?))))
-        .collect();
-    let mut topics = answer.topics.into_iter();
-    let of_topic = topics.find(|answer| answer.name == topic);
-    let mut of_topic = of_topic.ok_or_else(|| protocol("the broker says nothing of the topic"))?;
+    let of_topic = answer.topic;
+    let of_topic = of_topic.ok_or_else(|| protocol("the broker says nothing of the topic"))?;
     failure::none(of_topic.failure, None)?;
-    of_topic.partitions.sort_by_key(|partition| partition.index);
-    let leaders: Vec<_> = of_topic
-        .partitions
-        .iter()
-        .map(|partition| brokers.get(&partition.leader).cloned())
-        .collect();
-    let mut numbers = of_topic.partitions.iter().map(|partition| partition.index);
+    bounded("brokers", answer.brokers.len(), BROKERS_MAX)?;
+    bounded("partitions", of_topic.partitions.len(), PARTITIONS_MAX)?;
+    let mut numbers = BTreeMap::new();
+    let mut brokers = Vec::new();
+    for broker in answer.brokers {
+        if let Ok(port) = u16::try_from(broker.port)
+            && let Ok(number) = u16::try_from(brokers.len())
+        {
+            numbers.insert(broker.node, number);
+            brokers.push((broker.host, port));
+        }
+    }
+    let mut partitions = of_topic.partitions;
+    partitions.sort_by_key(|partition| partition.index);
+    let mut indexes = partitions.iter().map(|partition| partition.index);
     // A key belongs to a partition by the number of all partitions, so none may be left out.
-    if leaders.is_empty() || !(0..).zip(&mut numbers).all(|(at, index)| at == index) {
+    if partitions.is_empty() || !(0..).zip(&mut indexes).all(|(at, index)| at == index) {
         return Err(protocol("the broker leaves partitions of the topic out"));
     }
-    Ok(Leaders(leaders))
+    let leaders = partitions.iter();
+    let leaders = leaders.map(|partition| numbers.get(&partition.leader).copied());
+    Ok(Leaders {
+        partitions: leaders.collect(),
+        brokers,
+    })
+}
+
+/// Refuses more than there may be.
+fn bounded(what: &str, count: usize, max: usize) -> Result<(), DeliverError> {
+    if count <= max {
+        return Ok(());
+    }
+    let message = format!("the broker tells of {count} {what}, which exceeds the limit of {max}");
+    Err(DeliverError::passing(ErrorClass::Protocol, message))
 }
 
 #[cfg(test)]
@@ -243,19 +269,18 @@ mod tests {
                     port: 70_000,
                 },
             ],
-            topics: vec![TopicAnswer {
+            topic: Some(TopicAnswer {
                 failure: 0,
-                name: "events".to_owned(),
                 partitions: partitions
                     .map(|&(index, leader)| PartitionAnswer { index, leader })
                     .collect(),
-            }],
+            }),
         }
     }
 
     #[test]
     fn leaders_are_read_in_order_of_partitions() {
-        let leaders = read("events", answer(&[(1, -1), (0, 1), (2, 2)])).unwrap();
+        let leaders = read(answer(&[(1, -1), (0, 1), (2, 2)])).unwrap();
         assert_eq!(leaders.partitions(), 3);
         assert_eq!(leaders.of(0), Some(&("one".to_owned(), 9092)));
         // Nobody leads the second, and the third has a leader that is nowhere.
@@ -268,10 +293,31 @@ mod tests {
     #[test]
     fn what_leaves_partitions_out_is_not_believed() {
         for partitions in [&[][..], &[(1, 1)], &[(0, 1), (2, 1)], &[(0, 1), (0, 1)]] {
-            let error = read("events", answer(partitions)).unwrap_err();
+            let error = read(answer(partitions)).unwrap_err();
             assert_eq!(error.class, ErrorClass::Protocol, "{partitions:?}");
         }
-        let error = read("other", answer(&[(0, 1)])).unwrap_err();
+        let silent = MetadataAnswer {
+            topic: None,
+            ..answer(&[(0, 1)])
+        };
+        assert_eq!(read(silent).unwrap_err().class, ErrorClass::Protocol);
+    }
+
+    /// A broker could name a long host once, have it lead each partition, and have it copied for
+    /// each.
+    #[test]
+    fn what_a_broker_tells_is_remembered_once_and_has_bounds() {
+        let leaders = read(answer(&[(0, 1), (1, 1)])).unwrap();
+        assert!(std::ptr::eq(leaders.of(0).unwrap(), leaders.of(1).unwrap()));
+        let all = |count: i32| -> Vec<_> { (0..count).map(|index| (index, 1)).collect() };
+        assert_eq!(read(answer(&all(20_000))).unwrap().partitions(), 20_000);
+        let error = read(answer(&all(20_001))).unwrap_err();
         assert_eq!(error.class, ErrorClass::Protocol);
+        let said = "20001 partitions, which exceeds the limit of 20000";
+        assert!(error.message.contains(said), "{error}");
+        let mut crowd = answer(&[(0, 1)]);
+        crowd.brokers = vec![crowd.brokers.remove(0); BROKERS_MAX + 1];
+        let error = read(crowd).unwrap_err();
+        assert!(error.message.contains("1001 brokers"), "{error}");
     }
 }

@@ -115,7 +115,7 @@ impl Connection {
             if answer.int32()? != self.last_id {
                 return Err(Malformed);
             }
-            R::read(version, &mut answer)
+            request.read(version, &mut answer)
         };
         read().map_err(|error| {
             DeliverError::passing(ErrorClass::Protocol, error.to_string()).because(error)

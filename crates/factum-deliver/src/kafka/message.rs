@@ -5,6 +5,13 @@
 
 use super::wire::{Malformed, Reader, Writer};
 
+/// The longest name of a topic, by what brokers allow.
+pub(super) const TOPIC_BYTES_MAX: usize = 249;
+/// The longest host, by what names of the domain name system allow.
+const HOST_BYTES_MAX: usize = 255;
+/// The most requests that a broker may say that it knows; Kafka 4 knows fewer than a hundred.
+const APIS_MAX: usize = 1000;
+
 /// A request of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Api {
@@ -22,7 +29,8 @@ pub(super) trait Request {
 
     fn write(&self, version: i16, to: &mut Writer);
 
-    fn read(version: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed>;
+    /// Reads the answer, and keeps of it no more than was asked for.
+    fn read(&self, version: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed>;
 }
 
 /// Asks which versions a broker speaks.
@@ -41,9 +49,12 @@ impl Request for ApiVersions {
 
     fn write(&self, _: i16, _: &mut Writer) {}
 
-    fn read(_: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed> {
+    fn read(&self, _: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed> {
         let failure = from.int16()?;
         let versions = from.list(|from| Ok((from.int16()?, from.int16()?, from.int16()?)))?;
+        if versions.len() > APIS_MAX {
+            return Err(Malformed);
+        }
         Ok((failure, versions))
     }
 }
@@ -66,7 +77,7 @@ impl Request for SaslHandshake {
         to.text(self.0);
     }
 
-    fn read(_: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed> {
+    fn read(&self, _: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed> {
         let failure = from.int16()?;
         let known = from.list(|from| Ok(from.text()?.unwrap_or_default().to_owned()))?;
         Ok((failure, known))
@@ -100,7 +111,7 @@ impl Request for SaslAuthenticate<'_> {
         to.bytes(self.0);
     }
 
-    fn read(version: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed> {
+    fn read(&self, version: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed> {
         Ok(SaslAnswer {
             failure: from.int16()?,
             message: from.text()?.map(str::to_owned),
@@ -117,7 +128,8 @@ pub(super) struct Metadata<'a>(pub(super) &'a str);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MetadataAnswer {
     pub(super) brokers: Vec<Broker>,
-    pub(super) topics: Vec<TopicAnswer>,
+    /// What is said of the topic; `None` if nothing is.
+    pub(super) topic: Option<TopicAnswer>,
 }
 
 /// A broker, where it says that it is.
@@ -131,7 +143,6 @@ pub(super) struct Broker {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TopicAnswer {
     pub(super) failure: i16,
-    pub(super) name: String,
     pub(super) partitions: Vec<PartitionAnswer>,
 }
 
@@ -157,12 +168,12 @@ impl Request for Metadata<'_> {
         to.int8(0);
     }
 
-    fn read(version: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed> {
+    fn read(&self, version: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed> {
         from.int32()?;
         let brokers = from.list(|from| {
             let broker = Broker {
                 node: from.int32()?,
-                host: from.text()?.unwrap_or_default().to_owned(),
+                host: short(from.text()?, HOST_BYTES_MAX)?.to_owned(),
                 port: from.int32()?,
             };
             from.text()?;
@@ -170,19 +181,31 @@ impl Request for Metadata<'_> {
         })?;
         from.text()?;
         from.int32()?;
-        let topics = from.list(|from| {
+        let mut topic = None;
+        from.list(|from| {
             let failure = from.int16()?;
-            let name = from.text()?.unwrap_or_default().to_owned();
+            let name = short(from.text()?, TOPIC_BYTES_MAX)?;
             from.flag()?;
             let partitions = from.list(|from| partition(version, from))?;
-            Ok(TopicAnswer {
-                failure,
-                name,
-                partitions,
-            })
+            if name == self.0 && topic.is_none() {
+                topic = Some(TopicAnswer {
+                    failure,
+                    partitions,
+                });
+            }
+            Ok(())
         })?;
-        Ok(MetadataAnswer { brokers, topics })
+        Ok(MetadataAnswer { brokers, topic })
     }
+}
+
+/// Returns a text that is no longer than it may be; nothing is an empty one.
+fn short(text: Option<&str>, bytes_max: usize) -> Result<&str, Malformed> {
+    let text = text.unwrap_or_default();
+    if text.len() > bytes_max {
+        return Err(Malformed);
+    }
+    Ok(text)
 }
 
 fn partition(version: i16, from: &mut Reader<'_>) -> Result<PartitionAnswer, Malformed> {
@@ -215,8 +238,6 @@ pub(super) struct Produce<'a> {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ProduceAnswer {
-    pub(super) topic: String,
-    pub(super) partition: i32,
     pub(super) failure: i16,
     pub(super) offset: i64,
     pub(super) message: Option<String>,
@@ -231,7 +252,8 @@ impl Request for Produce<'_> {
         oldest: 3,
         newest: 8,
     };
-    type Answer = Vec<ProduceAnswer>;
+    /// What is said of the batch; `None` if nothing is.
+    type Answer = Option<ProduceAnswer>;
 
     fn write(&self, _: i16, to: &mut Writer) {
         to.no_text();
@@ -244,22 +266,43 @@ impl Request for Produce<'_> {
         to.bytes(self.batch);
     }
 
-    fn read(version: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed> {
-        let mut answers = Vec::new();
+    fn read(&self, version: i16, from: &mut Reader<'_>) -> Result<Self::Answer, Malformed> {
+        let mut of_batch = None;
         from.list(|from| {
-            let topic = from.text()?.unwrap_or_default();
-            let partitions = from.list(|from| produced(version, topic, from))?;
-            answers.extend(partitions);
-            Ok(())
+            let topic = short(from.text()?, TOPIC_BYTES_MAX)?;
+            from.list(|from| {
+                let partition = from.int32()?;
+                let answer = produced(version, from)?;
+                // Whatever else is there was not asked for, and there may be much of it.
+                if topic == self.topic && partition == self.partition && of_batch.is_none() {
+                    of_batch = Some(answer.owned());
+                }
+                Ok(())
+            })
         })?;
-        Ok(answers)
+        Ok(of_batch)
     }
 }
 
-fn produced(version: i16, topic: &str, from: &mut Reader<'_>) -> Result<ProduceAnswer, Malformed> {
-    let mut answer = ProduceAnswer {
-        topic: topic.to_owned(),
-        partition: from.int32()?,
+/// An answer of which nothing is copied yet.
+struct Produced<'a> {
+    failure: i16,
+    offset: i64,
+    message: Option<&'a str>,
+}
+
+impl Produced<'_> {
+    fn owned(&self) -> ProduceAnswer {
+        ProduceAnswer {
+            failure: self.failure,
+            offset: self.offset,
+            message: self.message.map(str::to_owned),
+        }
+    }
+}
+
+fn produced<'a>(version: i16, from: &mut Reader<'a>) -> Result<Produced<'a>, Malformed> {
+    let mut answer = Produced {
         failure: from.int16()?,
         offset: from.int64()?,
         message: None,
@@ -269,12 +312,14 @@ fn produced(version: i16, topic: &str, from: &mut Reader<'_>) -> Result<ProduceA
         from.int64()?;
     }
     if version >= 8 {
-        let of_records = from.list(|from| {
+        let mut of_records = None;
+        from.list(|from| {
             from.int32()?;
-            Ok(from.text()?.map(str::to_owned))
+            let said = from.text()?;
+            of_records = of_records.or(said);
+            Ok(())
         })?;
-        let of_batch = from.text()?.map(str::to_owned);
-        answer.message = of_records.into_iter().flatten().next().or(of_batch);
+        answer.message = of_records.or(from.text()?);
     }
     Ok(answer)
 }
@@ -285,17 +330,86 @@ mod tests {
 
     /// Reads bytes as the answer to each request in each version, and counts what could be read.
     fn read_all(bytes: &[u8]) -> usize {
-        fn read<R: Request>(bytes: &[u8]) -> usize {
+        fn read<R: Request>(request: &R, bytes: &[u8]) -> usize {
             let versions = R::API.oldest..=R::API.newest;
             versions
-                .filter(|version| R::read(*version, &mut Reader::new(bytes)).is_ok())
+                .filter(|version| request.read(*version, &mut Reader::new(bytes)).is_ok())
                 .count()
         }
-        read::<ApiVersions>(bytes)
-            + read::<SaslHandshake>(bytes)
-            + read::<SaslAuthenticate<'_>>(bytes)
-            + read::<Metadata<'_>>(bytes)
-            + read::<Produce<'_>>(bytes)
+        read(&ApiVersions, bytes)
+            + read(&SaslHandshake("PLAIN"), bytes)
+            + read(&SaslAuthenticate(&[]), bytes)
+            + read(&Metadata("events"), bytes)
+            + read(&PRODUCE, bytes)
+    }
+
+    const PRODUCE: Produce<'_> = Produce {
+        topic: "events",
+        partition: 7,
+        timeout_ms: 1,
+        batch: &[],
+    };
+
+    /// Writes the answer to a batch, which may speak of other topics and partitions too.
+    fn produce_answer(topics: &[&str], partitions: i32) -> Vec<u8> {
+        let mut bytes = Writer::default();
+        bytes.count(topics.len());
+        for topic in topics {
+            bytes.text(topic);
+            bytes.int32(partitions);
+            for partition in 0..partitions {
+                bytes.int32(partition);
+                bytes.int16(0);
+                bytes.int64(i64::from(partition) * 10);
+                bytes.int64(-1);
+            }
+        }
+        bytes.into_bytes()
+    }
+
+    /// One answer of a megabyte with a long name and fifty thousand partitions led to a copy of the
+    /// name for each partition, and so to more memory than a machine may have.
+    #[test]
+    fn an_answer_is_kept_only_as_far_as_it_was_asked_for() {
+        let read = |bytes: &[u8]| PRODUCE.read(3, &mut Reader::new(bytes));
+        let answer = read(&produce_answer(&["other", "events"], 20_000)).unwrap();
+        let expected = ProduceAnswer {
+            failure: 0,
+            offset: 70,
+            message: None,
+        };
+        assert_eq!(answer, Some(expected));
+        assert_eq!(read(&produce_answer(&["other"], 20)).unwrap(), None);
+        assert_eq!(read(&produce_answer(&["events"], 7)).unwrap(), None);
+        let long = "x".repeat(TOPIC_BYTES_MAX + 1);
+        assert_eq!(read(&produce_answer(&[&long], 1)), Err(Malformed));
+        assert_eq!(read(&produce_answer(&[&long[1..]], 1)), Ok(None));
+    }
+
+    #[test]
+    fn names_that_are_too_long_are_refused() {
+        let answer = |host: usize, topic: usize| {
+            let mut bytes = Writer::default();
+            bytes.int32(0);
+            bytes.count(1);
+            bytes.int32(1);
+            bytes.text(&"h".repeat(host));
+            bytes.int32(9092);
+            bytes.no_text();
+            bytes.no_text();
+            bytes.int32(1);
+            bytes.count(1);
+            bytes.int16(0);
+            bytes.text(&"t".repeat(topic));
+            bytes.int8(0);
+            bytes.count(0);
+            let bytes = bytes.into_bytes();
+            Metadata("t").read(4, &mut Reader::new(&bytes))
+        };
+        assert!(answer(HOST_BYTES_MAX, 1).unwrap().topic.is_some());
+        assert_eq!(answer(HOST_BYTES_MAX, TOPIC_BYTES_MAX).unwrap().topic, None);
+        assert_eq!(answer(HOST_BYTES_MAX + 1, 1), Err(Malformed));
+        assert_eq!(answer(1, TOPIC_BYTES_MAX + 1), Err(Malformed));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     OtherAnswer,
     /// The answer has a list that promises two thousand million elements.
     EndlessList,
+    /// The answer has a long name, and as many partitions as go into a megabyte.
+    Crowd,
 }
 
 /// How brokers are made.
@@ -303,6 +305,10 @@ impl Served {
                         answer.extend_from_slice(&i32::MAX.to_be_bytes());
                         return Reply::Answer(answer.freeze());
                     }
+                    Some(Fault::Crowd) => {
+                        answer.extend_from_slice(&crowd(8000));
+                        return Reply::Answer(answer.freeze());
+                    }
                     Some(Fault::Answer(_)) | None => {}
                 }
                 produced.encode(&mut answer, version)
@@ -412,4 +418,19 @@ impl Served {
         });
         ProduceResponse::default().with_responses(topics.collect())
     }
+}
+
+/// What old brokers answer to a record, with much that nobody asked for.
+fn crowd(name_bytes: usize) -> Vec<u8> {
+    const PARTITIONS: i32 = 45_000;
+    let mut bytes = 1_i32.to_be_bytes().to_vec();
+    bytes.extend(i16::try_from(name_bytes).unwrap().to_be_bytes());
+    bytes.extend(vec![b'x'; name_bytes]);
+    bytes.extend(PARTITIONS.to_be_bytes());
+    for partition in 0..PARTITIONS {
+        bytes.extend(partition.to_be_bytes());
+        bytes.extend([0; 18]);
+    }
+    bytes.extend([0; 4]);
+    bytes
 }

@@ -151,6 +151,31 @@ async fn what_is_no_answer_is_not_believed() {
     }
 }
 
+/// A name was copied for each partition that came with it, so an answer of one megabyte took more
+/// than a thousand.
+#[tokio::test]
+async fn a_large_answer_takes_no_more_memory_than_it_has_bytes() {
+    let peak = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse::<u64>().unwrap() / 1024
+    };
+    let setup = Setup {
+        is_old: true,
+        ..Setup::default()
+    };
+    let brokers = Brokers::start(setup).await;
+    let target = open(&definition(&brokers));
+    deliver(&*target, 1).await.unwrap();
+    let before = peak();
+    brokers.fail_next([Fault::Crowd]);
+    let error = deliver(&*target, 1).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Protocol, "{error}");
+    let more = peak() - before;
+    assert!(more < 64, "{more} MiB more");
+}
+
 #[tokio::test]
 async fn one_server_of_the_list_is_enough() {
     let brokers = Brokers::start(Setup::default()).await;
