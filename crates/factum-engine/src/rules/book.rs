@@ -23,11 +23,27 @@ pub(super) struct Book {
     /// Rules that were deleted by an event after `folded_to`: an earlier event of theirs, which
     /// is still to come round through the log, must not bring them back.
     gone: BTreeMap<RuleId, (SequenceNumber, Position)>,
+    /// Streams of rules with an event that could not be read, and that no later one makes up for.
+    unread: BTreeMap<String, Unread>,
     /// Everything up to here is folded.
     folded_to: Option<Position>,
 }
 
+/// What is known of a rule of which an event could not be read.
+#[derive(Debug)]
+struct Unread {
+    revision: SequenceNumber,
+    /// Where the change stands that made each target, if the event says that much.
+    since: Option<BTreeMap<String, Position>>,
+}
+
 impl Book {
+    /// Tells whether there are rules of which it is not known which targets they have, as an event
+    /// of theirs could not be read. What a target has left must not be deleted then.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
     pub(super) fn get(&self, id: &str) -> Option<&Arc<Rule>> {
         self.rules.get(&id.parse::<RuleId>().ok()?)
     }
@@ -77,24 +93,33 @@ impl Book {
         if self.folded_to.is_some_and(|to| event.position <= to) {
             return Ok(false);
         }
+        let applied = self.apply_new(event, limits);
+        if applied.is_err() {
+            self.note_unread(event);
+        }
+        applied
+    }
+
+    fn apply_new(&mut self, event: &RecordedEvent, limits: &RuleLimits) -> Result<bool, RuleError> {
         let Some(said) = record::read(event)? else {
             return Ok(false);
         };
-        let gone = self.gone.get(&said.id);
-        if gone.is_some_and(|(revision, _)| event.sequence_number <= *revision) {
+        if self.is_past(&said.id, event) {
             return Ok(false);
         }
         let known = self.rules.get(&said.id);
-        if known.is_some_and(|rule| event.sequence_number <= rule.revision) {
-            return Ok(false);
-        }
         match said.change {
             Change::Defined(document) => {
-                let rule = rule(said.id, *document, (event, &said.by), known, limits);
+                let unread = self.unread.get(event.aggregate_id());
+                let before = Before { known, unread };
+                let rule = rule(said.id, *document, (event, &said.by), before, limits);
                 let rule = rule.map_err(|error| RuleError::Record {
                     position: event.position,
                     detail: error.to_string(),
                 })?;
+                if unread.is_some_and(|unread| unread.since.is_some()) {
+                    self.unread.remove(event.aggregate_id());
+                }
                 self.insert(rule);
             }
             Change::Switched { on } => {
@@ -110,11 +135,41 @@ impl Book {
             }
             Change::Deleted => {
                 self.remove(&said.id);
+                self.unread.remove(event.aggregate_id());
                 let place = (event.sequence_number, event.position);
                 self.gone.insert(said.id, place);
             }
         }
         Ok(true)
+    }
+
+    /// Tells whether something later of the rule is known than this event.
+    fn is_past(&self, id: &RuleId, event: &RecordedEvent) -> bool {
+        let gone = self.gone.get(id).map(|(revision, _)| *revision);
+        let known = self.rules.get(id).map(|rule| rule.revision);
+        gone.max(known) >= Some(event.sequence_number)
+    }
+
+    fn note_unread(&mut self, event: &RecordedEvent) {
+        let stream = event.aggregate_id();
+        let id = record::rule_of(stream);
+        let unread = self.unread.get(stream);
+        let noted = unread.is_some_and(|unread| event.sequence_number <= unread.revision);
+        if noted || id.as_ref().is_some_and(|id| self.is_past(id, event)) {
+            return;
+        }
+        let known = id.and_then(|id| self.rules.get(&id));
+        let before = Before { known, unread };
+        let since = record::target_ids(event).map(|ids| {
+            let since = |id: String| {
+                let position = before.since(&id).unwrap_or(event.position);
+                (id, position)
+            };
+            ids.into_iter().map(since).collect()
+        });
+        let revision = event.sequence_number;
+        self.unread
+            .insert(stream.to_owned(), Unread { revision, since });
     }
 
     fn insert(&mut self, rule: Rule) {
@@ -154,19 +209,33 @@ fn exact_types(filter: &Filter) -> Option<Vec<String>> {
     filter.all_of.iter().find_map(exact_types)
 }
 
+/// What was known of a rule before an event.
+#[derive(Clone, Copy)]
+struct Before<'b> {
+    known: Option<&'b Arc<Rule>>,
+    unread: Option<&'b Unread>,
+}
+
+impl Before<'_> {
+    /// Returns where the change stands that made a target. An event that could not be read is later
+    /// than what is known: the target is the same one only if it stood there, too.
+    fn since(self, target: &str) -> Option<Position> {
+        match self.unread.and_then(|unread| unread.since.as_ref()) {
+            Some(since) => since.get(target).copied(),
+            None => Some(self.known?.target(target)?.since),
+        }
+    }
+}
+
 fn rule(
     id: RuleId,
     document: Document,
     (event, by): (&RecordedEvent, &str),
-    before: Option<&Arc<Rule>>,
+    before: Before<'_>,
     limits: &RuleLimits,
 ) -> Result<Rule, InvalidRule> {
     let text = document.to_json()?;
     let checked = definition::read(&text, limits)?;
-    let since = |id: &str| {
-        let known = before.and_then(|rule| rule.target(id));
-        known.map_or(event.position, |target| target.since)
-    };
     let targets: Result<Vec<RuleTarget>, InvalidRule> = document
         .targets
         .iter()
@@ -177,7 +246,7 @@ fn rule(
                 enabled: target.enabled,
                 retry: target.retry.policy(),
                 concurrency: target.concurrency,
-                since: since(&target.id),
+                since: before.since(&target.id).unwrap_or(event.position),
             })
         })
         .collect();
@@ -194,7 +263,9 @@ fn rule(
         name: document.name,
         description: document.description,
         revision: event.sequence_number,
-        created_at: before.map_or(event.recorded_at, |rule| rule.created_at),
+        created_at: before
+            .known
+            .map_or(event.recorded_at, |rule| rule.created_at),
         changed_at: event.recorded_at,
         changed_by: by.to_owned(),
     })

@@ -18,6 +18,9 @@ pub(super) const DELETED: &str = "factum.rule.deleted";
 /// Every type of event that is about a rule.
 pub(super) const TYPES: [&str; 5] = [CREATED, CHANGED, ENABLED, DISABLED, DELETED];
 
+/// What the aggregate id of the stream of a rule begins with.
+const STREAM_PREFIX: &str = "rule-";
+
 /// What happened to a rule.
 #[derive(Debug)]
 pub(super) enum Change {
@@ -48,13 +51,18 @@ struct By {
 /// Returns the stream of a rule.
 pub(super) fn stream(id: &RuleId) -> Result<StreamId, RuleError> {
     let internal = |detail: String| RuleError::Internal { detail };
-    let aggregate_id = format!("rule-{id}").parse();
+    let aggregate_id = format!("{STREAM_PREFIX}{id}").parse();
     Ok(StreamId::new(
         SYSTEM_AGGREGATE_TYPE
             .parse()
             .map_err(|error| internal(format!("{error}")))?,
         aggregate_id.map_err(|error| internal(format!("{error}")))?,
     ))
+}
+
+/// Returns the rule that a stream is of.
+pub(super) fn rule_of(aggregate_id: &str) -> Option<RuleId> {
+    aggregate_id.strip_prefix(STREAM_PREFIX)?.parse().ok()
 }
 
 /// Writes an event of a rule.
@@ -127,4 +135,24 @@ pub(super) fn read(event: &RecordedEvent) -> Result<Option<Said>, RuleError> {
     };
     let by = serde_json::from_str::<By>(event.metadata()).map_or(String::new(), |by| by.user_id);
     Ok(Some(Said { id, change, by }))
+}
+
+/// Returns the ids of the targets that an event defines, also where the rest of it cannot be read.
+/// None if not even that can be told.
+pub(super) fn target_ids(event: &RecordedEvent) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Target {
+        id: String,
+    }
+    #[derive(Deserialize)]
+    struct Rule {
+        targets: Vec<Target>,
+    }
+    #[derive(Deserialize)]
+    struct Defined {
+        rule: Rule,
+    }
+    let defined: Defined = serde_json::from_str(event.payload()).ok()?;
+    let targets = defined.rule.targets.into_iter();
+    Some(targets.map(|target| target.id).collect())
 }

@@ -49,6 +49,34 @@ impl Default for RuleLimits {
     }
 }
 
+impl RuleLimits {
+    /// Returns the bounds on what is stored already: it was within those that held then, and must
+    /// not be lost sight of because they were lowered since. The memory of a regular expression
+    /// stays bounded.
+    fn of_stored(&self) -> Self {
+        let compiled = self.filter.regex_compiled_bytes_max;
+        let least = FilterLimits::DEFAULT.regex_compiled_bytes_max;
+        Self {
+            rules_max: usize::MAX,
+            targets_max: usize::MAX,
+            predicates_max: usize::MAX,
+            definition_bytes_max: usize::MAX,
+            filter: FilterLimits {
+                values_max: usize::MAX,
+                depth_max: usize::MAX,
+                path_bytes_max: usize::MAX,
+                path_parts_max: usize::MAX,
+                path_filters_max: usize::MAX,
+                regexes_max: usize::MAX,
+                regex_bytes_max: usize::MAX,
+                regex_compiled_bytes_max: compiled.max(least),
+                needle_bytes_max: usize::MAX,
+            },
+            cel: self.cel,
+        }
+    }
+}
+
 /// The rules of a store. Cloning is cheap and gives another handle to the same registry.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -109,6 +137,11 @@ impl Rules {
             }
             after = page.scanned_to;
         }
+    }
+
+    /// Tells whether an event of a rule could not be read, and none after it makes up for that.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.read().has_unread()
     }
 
     fn folded_to(&self, through: Option<Position>) {
@@ -422,10 +455,14 @@ impl Rules {
 
     fn fold(&self, events: &[RecordedEvent]) {
         let mut changed = false;
+        let limits = self.inner.limits.of_stored();
         for event in events {
-            match self.write().apply(event, &self.inner.limits) {
+            match self.write().apply(event, &limits) {
                 Ok(did) => changed |= did,
-                Err(error) => tracing::error!(%error, "a change of a rule is left out"),
+                Err(error) => tracing::error!(
+                    %error,
+                    "a change of a rule is left out, and what targets that are gone have left stays"
+                ),
             }
         }
         if changed {

@@ -5,3 +5,4 @@ mod definitions;
 mod delivering;
 mod harness;
 mod sealed;
+mod unreadable;

@@ -323,7 +323,7 @@ async fn a_target_that_wants_nothing_more_is_switched_off() {
     node.stop().await;
 }
 
-async fn n_checkpoints(world: &World) -> usize {
+pub(super) async fn n_checkpoints(world: &World) -> usize {
     let kind = "subscription.checkpoint".parse().unwrap();
     let page = world.engine.state().unwrap().scan(RecordScan::all(kind));
     page.await.unwrap().records.len()

@@ -9,9 +9,10 @@ use factum_engine::{
     EngineOptions, ErrorClass, InvalidTarget, RuleLimits, Rules, SubscriptionOptions, TargetState,
     Targets,
 };
-use factum_model::{Clock, JsonObject, NewEvent, StreamId, Timestamp};
+use factum_model::{Clock, JsonObject, NewEvent, RecordedEvent, StreamId, Timestamp};
 use factum_store::{
-    AppendRequest, BoxFuture, EventStore, MemoryStateStore, MemoryStore, StateLimits, StateStore,
+    AppendRequest, BoxFuture, EventStore, LogRead, MemoryStateStore, MemoryStore, StateLimits,
+    StateStore, Visibility,
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -48,6 +49,7 @@ pub(super) struct World {
     state: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
     pub(super) stage: Arc<Stage>,
+    limits: RuleLimits,
 }
 
 /// Where targets play.
@@ -200,11 +202,8 @@ impl World {
         let state = MemoryStateStore::with(Arc::clone(&clock), StateLimits::default());
         let state: Arc<dyn StateStore> = Arc::new(state);
         let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
-        let options = EngineOptions {
-            clock: Arc::clone(&clock),
-            ..EngineOptions::default()
-        };
-        let engine = Engine::new(Arc::clone(&store), options).with_state(Arc::clone(&state));
+        let limits = RuleLimits::default();
+        let engine = engine((&store, &state), &clock, limits);
         let stage = Stage {
             script: Mutex::new(Arc::new(|_: &Delivery, _| taken())),
             got: Mutex::default(),
@@ -217,12 +216,13 @@ impl World {
             state,
             clock,
             stage: Arc::new(stage),
+            limits,
         }
     }
 
     pub(super) async fn rules(&self) -> Rules {
         let targets = Arc::new(Fakes(Arc::clone(&self.stage)));
-        let rules = Rules::open(self.engine.clone(), targets, RuleLimits::default());
+        let rules = Rules::open(self.engine.clone(), targets, self.limits);
         rules.await.unwrap()
     }
 
@@ -251,17 +251,55 @@ impl World {
 
     /// Makes the node anew over the same stores, as a restart does.
     pub(super) fn reopened(&self) -> Self {
-        let options = EngineOptions {
-            clock: Arc::clone(&self.clock),
-            ..EngineOptions::default()
-        };
-        let engine = Engine::new(Arc::clone(&self.store), options);
+        self.reopened_within(self.limits)
+    }
+
+    /// Makes the node anew with other limits in its configuration.
+    pub(super) fn reopened_within(&self, limits: RuleLimits) -> Self {
+        self.over(Arc::clone(&self.store), limits)
+    }
+
+    /// Makes the node anew over a log with the same events, where some have another payload: the
+    /// positions are the same.
+    pub(super) async fn rewritten(&self, payload: impl Fn(&RecordedEvent) -> String) -> Self {
+        let world = self.over(Arc::new(MemoryStore::new()), self.limits);
+        for event in self.log().await {
+            let stream = StreamId::new(
+                event.aggregate_type().parse().unwrap(),
+                event.aggregate_id().parse().unwrap(),
+            );
+            let event_type = event.event_type().parse().unwrap();
+            let payload = JsonObject::parse(payload(&event)).unwrap();
+            let copy = NewEvent {
+                id: Some(event.id),
+                ..NewEvent::new(event_type, stream, payload)
+            };
+            let request = AppendRequest {
+                events: vec![copy],
+                ..AppendRequest::default()
+            };
+            let receipt = world.engine.append_own(request).await.unwrap();
+            assert_eq!(receipt.events[0].position, event.position);
+        }
+        world
+    }
+
+    pub(super) async fn log(&self) -> Vec<RecordedEvent> {
+        let page = self.store.read_log(LogRead {
+            visibility: Visibility::Everything,
+            ..LogRead::forwards()
+        });
+        page.await.unwrap().events
+    }
+
+    fn over(&self, store: Arc<dyn EventStore>, limits: RuleLimits) -> Self {
         Self {
-            engine: engine.with_state(Arc::clone(&self.state)),
-            store: Arc::clone(&self.store),
+            engine: engine((&store, &self.state), &self.clock, limits),
+            store,
             state: Arc::clone(&self.state),
             clock: Arc::clone(&self.clock),
             stage: Arc::clone(&self.stage),
+            limits,
         }
     }
 
@@ -298,6 +336,19 @@ impl World {
         }
         panic!("{what} did not come true");
     }
+}
+
+fn engine(
+    (store, state): (&Arc<dyn EventStore>, &Arc<dyn StateStore>),
+    clock: &Arc<dyn Clock>,
+    limits: RuleLimits,
+) -> Engine {
+    let options = EngineOptions {
+        clock: Arc::clone(clock),
+        filter_limits: limits.filter,
+        ..EngineOptions::default()
+    };
+    Engine::new(Arc::clone(store), options).with_state(Arc::clone(state))
 }
 
 /// Checks that those of each stream came in order, first attempts or deliveries, and returns how
