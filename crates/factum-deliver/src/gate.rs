@@ -1,7 +1,7 @@
 //! What stands before every target: a bound on attempts at once, a breaker, a time limit.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use factum_engine::{
@@ -80,6 +80,8 @@ pub(crate) struct Gate {
     sparing: Sparing,
     breaker: Breaker,
     in_flight: AtomicUsize,
+    /// Tells which statuses say that the endpoint is unwell.
+    is_unwell: fn(u16) -> bool,
     name: EndpointName,
     endpoints: Endpoints,
     /// Made when it is first needed: a definition that is only looked at leads nowhere.
@@ -100,10 +102,16 @@ impl Gate {
             sparing,
             breaker: Breaker::new(sparing.breaker),
             in_flight: AtomicUsize::new(0),
+            is_unwell: |status| status >= 500 || status == 429,
             name,
             endpoints: outside.endpoints.clone(),
             member: OnceLock::new(),
         })
+    }
+
+    /// Has other statuses than those of HTTP say that the endpoint is unwell.
+    pub(crate) fn with_unwell(self, is_unwell: fn(u16) -> bool) -> Self {
+        Self { is_unwell, ..self }
     }
 
     pub(crate) const fn in_flight_max(&self) -> usize {
@@ -159,6 +167,16 @@ impl Gate {
         &self,
         attempt: impl Future<Output = Result<Delivered, DeliverError>>,
     ) -> Result<Delivered, DeliverError> {
+        self.pass_noting(&Heard::default(), attempt).await
+    }
+
+    /// Makes an attempt as `pass` does; the attempt notes when silence is no longer the fault of the
+    /// endpoint.
+    pub(crate) async fn pass_noting(
+        &self,
+        heard: &Heard,
+        attempt: impl Future<Output = Result<Delivered, DeliverError>>,
+    ) -> Result<Delivered, DeliverError> {
         let endpoint = &self.member().endpoint;
         let timeout = self.sparing.timeout;
         let Ok(Some(_place)) = tokio::time::timeout(timeout, endpoint.room.enter()).await else {
@@ -181,7 +199,8 @@ impl Gate {
                 "no answer in time",
             )),
         };
-        match blame(&outcome, endpoint.is_longest(timeout)) {
+        let is_shared = endpoint.is_longest(timeout) && !heard.is_noted();
+        match blame(&outcome, is_shared, self.is_unwell) {
             Blame::Endpoint => shared.failed(),
             // Somebody who is turned away says nothing of how others fare.
             Blame::Target => own.failed(),
@@ -192,6 +211,21 @@ impl Gate {
             Blame::Unknown => {}
         }
         outcome
+    }
+}
+
+/// That the endpoint was heard of in an attempt: it is there, and knows who asks. If it says nothing
+/// to what it is asked then, that may be for want of a right, and is between it and this target.
+#[derive(Debug, Default)]
+pub(crate) struct Heard(AtomicBool);
+
+impl Heard {
+    pub(crate) fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_noted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -250,14 +284,18 @@ enum Blame {
     Unknown,
 }
 
-fn blame(outcome: &Result<Delivered, DeliverError>, is_longest: bool) -> Blame {
+/// `is_shared` says whether others would have waited in vain as well.
+fn blame(
+    outcome: &Result<Delivered, DeliverError>,
+    is_shared: bool,
+    is_unwell: fn(u16) -> bool,
+) -> Blame {
     let Err(error) = outcome else {
         return Blame::Nobody;
     };
     match error.class {
         ErrorClass::Authentication | ErrorClass::Tls | ErrorClass::Gone => Blame::Target,
-        // Another target may give it time enough.
-        ErrorClass::Timeout if !is_longest => Blame::Target,
+        ErrorClass::Timeout if !is_shared => Blame::Target,
         ErrorClass::Timeout | ErrorClass::Resolve | ErrorClass::Connect | ErrorClass::Protocol => {
             Blame::Endpoint
         }
@@ -266,7 +304,7 @@ fn blame(outcome: &Result<Delivered, DeliverError>, is_longest: bool) -> Blame {
         | ErrorClass::Payload
         | ErrorClass::Busy
         | ErrorClass::BreakerOpen => match error.status {
-            Some(status) if status >= 500 || status == 429 => Blame::Endpoint,
+            Some(status) if is_unwell(status) => Blame::Endpoint,
             Some(_) => Blame::Nobody,
             None => Blame::Unknown,
         },
@@ -441,6 +479,31 @@ mod tests {
             drop(patient.pass(std::future::pending()).await);
         }
         assert!(!works(&patient).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_of_who_was_heard_is_no_fault_of_the_endpoint() {
+        let outside = outside();
+        let one = gate_at("{}", &outside, "/a").unwrap();
+        let other = gate_at("{}", &outside, "/a").unwrap();
+        for _ in 0..20 {
+            let heard = Heard::default();
+            let attempt = async {
+                heard.note();
+                std::future::pending().await
+            };
+            drop(one.pass_noting(&heard, attempt).await);
+        }
+        assert!(works(&other).await && !works(&one).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_kind_says_which_statuses_are_those_of_the_unwell() {
+        for (code, is_unwell) in [(421, true), (550, false), (451, false)] {
+            let gate = gate("{}").unwrap().with_unwell(|status| status == 421);
+            fail(&gate, ErrorClass::Rejected, Some(code), 20).await;
+            assert_eq!(works(&gate).await, !is_unwell, "{code}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

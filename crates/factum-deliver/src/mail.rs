@@ -68,6 +68,9 @@ pub(crate) struct Definition {
     limits: GateDefinition,
 }
 
+/// What a server replies that closes the connection.
+const NOT_AVAILABLE: u16 = 421;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Security {
@@ -106,11 +109,17 @@ impl Kind for Mail {
             to: recipients(&definition.to)?,
             subject: template("subject", &definition.subject, Escape::Nothing)?,
             body: body(definition)?,
-            gate: Gate::new(&definition.limits, outside, name)?,
+            gate: Gate::new(&definition.limits, outside, name)?.with_unwell(is_unwell),
             clock: Arc::clone(&outside.clock),
             limits: outside.limits,
         }))
     }
+}
+
+/// Tells whether a reply says that the server is unwell. Only one does; the others refuse one mail,
+/// its sender or a recipient of it.
+const fn is_unwell(reply: u16) -> bool {
+    reply == NOT_AVAILABLE
 }
 
 fn encryption(definition: &Definition, server: &Server) -> Result<Tls, InvalidTarget> {

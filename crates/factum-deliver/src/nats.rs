@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::definition::Kind;
 use crate::endpoint::EndpointName;
-use crate::gate::{Gate, GateDefinition};
+use crate::gate::{Gate, GateDefinition, Heard};
 use crate::outside::Outside;
 use crate::payload::{Payload, PayloadDefinition, header_value};
 use crate::secret::{Plain, Secret};
@@ -178,7 +178,11 @@ impl Deliver for Target {
         &'a self,
         delivery: &'a Delivery,
     ) -> BoxFuture<'a, Result<Delivered, DeliverError>> {
-        Box::pin(self.gate.pass(self.attempt(delivery)))
+        Box::pin(async move {
+            let heard = Heard::default();
+            let attempt = self.attempt(delivery, &heard);
+            self.gate.pass_noting(&heard, attempt).await
+        })
     }
 
     fn readiness(&self) -> Readiness {
@@ -191,7 +195,7 @@ impl Deliver for Target {
 }
 
 impl Target {
-    async fn attempt(&self, delivery: &Delivery) -> Result<Delivered, DeliverError> {
+    async fn attempt(&self, delivery: &Delivery, heard: &Heard) -> Result<Delivered, DeliverError> {
         let rendered = self.payload.render(delivery)?;
         let subject = self.subject.render(delivery, "subject", is_subject)?;
         let mut headers = HeaderMap::new();
@@ -204,6 +208,8 @@ impl Target {
         // checked anew.
         let lives = |kept: &Connection| kept.client.connection_state() == State::Connected;
         let kept = self.kept.get(lives, self.connect()).await?;
+        // Nothing is said to who may not publish, nor by a stream that does not acknowledge.
+        heard.note();
         let published = kept
             .streams
             .publish_with_headers(subject, headers, rendered.body)

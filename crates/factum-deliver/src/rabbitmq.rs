@@ -309,12 +309,13 @@ fn classify(error: Error) -> DeliverError {
         ErrorKind::IOError(_)
         | ErrorKind::RuntimeShutdownError(_)
         | ErrorKind::MissingHeartbeatError
-        | ErrorKind::InvalidConnectionState(_)
-        | ErrorKind::InvalidChannelState(..) => ErrorClass::Connect,
+        | ErrorKind::InvalidConnectionState(_) => ErrorClass::Connect,
         ErrorKind::ProtocolError(error) if error.get_id() == ACCESS_REFUSED => {
             ErrorClass::Authentication
         }
-        ErrorKind::ProtocolError(_) => ErrorClass::Rejected,
+        // The broker closed the channel for what was sent on it just before, such as to an exchange
+        // that is not there. Were the connection broken, the next one would tell.
+        ErrorKind::ProtocolError(_) | ErrorKind::InvalidChannelState(..) => ErrorClass::Rejected,
         _ => ErrorClass::Protocol,
     };
     DeliverError::passing(class, said).because(error)
@@ -322,3 +323,24 @@ fn classify(error: Error) -> DeliverError {
 
 /// What the broker says to who may not do something, or gave a wrong password.
 const ACCESS_REFUSED: u16 = 403;
+
+#[cfg(test)]
+mod tests {
+    use lapin::ChannelState;
+
+    use super::*;
+
+    /// Whatever is sent while the broker closes a channel fails so. The connection is well.
+    #[test]
+    fn a_channel_that_was_closed_is_no_broken_connection() {
+        for state in [
+            ChannelState::Closing,
+            ChannelState::Closed,
+            ChannelState::Error,
+        ] {
+            let error = classify(ErrorKind::InvalidChannelState(state, "basic.publish").into());
+            assert_eq!(error.class, ErrorClass::Rejected, "{error}");
+            assert!(error.is_retryable());
+        }
+    }
+}

@@ -57,6 +57,8 @@ pub(super) struct Connection {
     /// The oldest and the newest version that the broker speaks, by request.
     versions: Vec<(i16, i16, i16)>,
     last_id: i32,
+    /// Whether the broker has answered nothing yet but what it answers to everybody.
+    is_stranger: bool,
     used: Instant,
     /// When the broker stops to believe who we are.
     until: Option<Instant>,
@@ -78,14 +80,16 @@ impl Connection {
             stream: dial(server).await?,
             versions: vec![(ApiVersions::API.key, 0, 0)],
             last_id: 0,
+            is_stranger: false,
             used: Instant::now(),
             until: None,
         };
         let (failure, versions) = connection.ask(&ApiVersions).await?;
         failure::none(failure, None)?;
         connection.versions = versions;
-        if let Some(credentials) = credentials {
-            connection.authenticate(credentials).await?;
+        match credentials {
+            Some(credentials) => connection.authenticate(credentials).await?,
+            None => connection.is_stranger = true,
         }
         Ok(connection)
     }
@@ -108,7 +112,20 @@ impl Connection {
         frame.text(CLIENT);
         request.write(version, &mut frame);
         let frame = Zeroizing::new(frame.into_bytes());
-        let answer = self.exchange(&frame).await.map_err(broken)?;
+        let answer = self.exchange(&frame).await;
+        let answer = answer.map_err(|error| match error.kind() {
+            _ if !self.is_stranger => broken(error),
+            // That is how brokers answer to who does not say who they are where they have to.
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe => {
+                let message = "the broker closed the connection when it was asked for more than \
+                    its versions; it may want a username and a password";
+                DeliverError::passing(ErrorClass::Authentication, message).because(error)
+            }
+            _ => broken(error),
+        })?;
+        self.is_stranger = false;
         self.used = Instant::now();
         let read = || -> Result<_, Malformed> {
             let mut answer = Reader::new(&answer);

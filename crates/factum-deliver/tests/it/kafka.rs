@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use self::broker::{Brokers, Setup, TOPIC};
 use crate::brokers::with;
-use crate::support::{Names, certificate, deliver, delivery, open, targets_with, try_open};
+use crate::support::{
+    Names, certificate, deliver, delivery, open, open_beside, targets_with, try_open,
+};
 
 /// The partition of three that Kafka's own producer chooses for `form/f-1`.
 const PARTITION: i32 = 2;
@@ -129,8 +131,32 @@ async fn who_we_are_is_shown_in_three_ways() {
         crate::brokers::refuses_wrong_passwords(&definition).await;
     }
     let error = deliver(&*open(&definition(&brokers)), 1).await.unwrap_err();
-    assert_eq!(error.class, ErrorClass::Connect, "{error}");
+    assert_eq!(error.class, ErrorClass::Authentication, "{error}");
     assert_eq!(brokers.written().len(), 3);
+}
+
+/// A broker that wants to know who is there says so by closing the connection, which must not
+/// look as if it were gone.
+#[tokio::test]
+async fn who_does_not_say_who_they_are_closes_the_way_for_no_other() {
+    let setup = Setup {
+        needs_password: true,
+        ..Setup::default()
+    };
+    let brokers = Brokers::start(setup).await;
+    let limits = json!({"timeoutMs": 5000, "breaker": {"failuresMax": 2}});
+    let stranger = with(&definition(&brokers), "limits", limits.clone());
+    let known = with(&with_password(&brokers, "plain"), "limits", limits);
+    let [stranger, known] = open_beside(&[stranger, known]).try_into().unwrap();
+    for number in 0..2 {
+        let error = deliver(&*stranger, number).await.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Authentication, "{error}");
+        assert!(error.message.contains("username"), "{error}");
+    }
+    let error = deliver(&*stranger, 2).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::BreakerOpen, "{error}");
+    deliver(&*known, 1).await.unwrap();
+    assert_eq!(known.state().endpoint.unwrap().n_targets, 2);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use factum_testkit::servers::{Certificate, MailSink, Security};
 use serde_json::{Value, json};
 
 use crate::brokers::{checks_certificates, refuses_wrong_passwords, server, with};
-use crate::support::{certificate, deliver, delivery, open, try_open};
+use crate::support::{certificate, deliver, delivery, open, open_beside, try_open};
 
 fn definition(port: u16, authority: Option<&str>, security: &str) -> Value {
     json!({
@@ -131,6 +131,24 @@ fn what_the_server_refuses_is_told_apart() {
                 "{error}"
             );
         }
+    });
+}
+
+/// A reply such as 550 is above 500, but refuses one mail; the server is well.
+#[test]
+fn a_recipient_who_is_refused_closes_the_way_for_no_other() {
+    with_sink(Security::None, |sink, mut definition| {
+        definition["limits"] = json!({"breaker": {"failuresMax": 2}});
+        for to in ["refused@example.com", "later@example.com"] {
+            let refused = with(&definition, "to", json!([to]));
+            let targets = open_beside(&[definition.clone(), refused]);
+            for number in 0..4 {
+                let error = block_on(deliver(&*targets[1], number)).unwrap_err();
+                assert_eq!(error.class, ErrorClass::Rejected, "{error}");
+            }
+            block_on(deliver(&*targets[0], 1)).unwrap();
+        }
+        assert_eq!(sink.received().len(), 2);
     });
 }
 

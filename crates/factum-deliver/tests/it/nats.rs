@@ -2,12 +2,12 @@
 
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions};
-use factum_engine::ErrorClass;
+use factum_engine::{BreakerState, ErrorClass};
 use factum_testkit::servers::{Certificate, NatsServer};
 use serde_json::{Value, json};
 
 use crate::brokers::{refuses_wrong_passwords, server, survives_a_crash, with};
-use crate::support::{certificate, deliver, delivery, open, try_open};
+use crate::support::{certificate, deliver, delivery, open, open_beside, try_open};
 
 fn definition(port: u16, authority: Option<&str>) -> Value {
     json!({
@@ -76,6 +76,39 @@ async fn a_subject_of_no_stream_and_a_wrong_password_are_told() {
         "{error}"
     );
     refuses_wrong_passwords(&definition).await;
+}
+
+/// Who may not publish is told nothing either; that must not close the way for who may.
+#[tokio::test]
+async fn a_subject_that_nobody_acknowledges_closes_the_way_for_no_other() {
+    let server = NatsServer::start(None);
+    let client = client(&server).await;
+    stream(&client).await;
+    let config = stream::Config {
+        name: "SILENT".to_owned(),
+        subjects: vec!["silent.>".to_owned()],
+        no_ack: true,
+        ..stream::Config::default()
+    };
+    let streams = jetstream::new(client);
+    streams.create_stream(config).await.unwrap();
+    let mut right = definition(server.port(), None);
+    right["limits"] = json!({"timeoutMs": 500, "breaker": {"failuresMax": 2}});
+    let silent = with(&right, "subject", json!("silent.form"));
+    let [right, silent] = open_beside(&[right, silent]).try_into().unwrap();
+    deliver(&*right, 1).await.unwrap();
+    for number in 0..2 {
+        let error = deliver(&*silent, number).await.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Timeout, "{error}");
+    }
+    let error = deliver(&*silent, 3).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::BreakerOpen, "{error}");
+    deliver(&*right, 2).await.unwrap();
+    let endpoint = right.state().endpoint.unwrap();
+    assert_eq!(
+        (endpoint.breaker, endpoint.n_targets),
+        (BreakerState::Closed, 2)
+    );
 }
 
 #[tokio::test]

@@ -74,6 +74,16 @@ pub(crate) fn open(definition: &Value) -> Arc<dyn Deliver> {
     try_open(definition).unwrap()
 }
 
+/// Makes targets of one node, so that they share their endpoints.
+pub(crate) fn open_beside(definitions: &[Value]) -> Vec<Arc<dyn Deliver>> {
+    let targets = targets_with(&["127.0.0.0/8", "localhost"], Arc::new(SystemResolver));
+    let open = |definition: &Value| {
+        let stored = targets.accept(&definition.to_string(), None).unwrap();
+        targets.open(&stored).unwrap()
+    };
+    definitions.iter().map(open).collect()
+}
+
 pub(crate) fn try_open(definition: &Value) -> Result<Arc<dyn Deliver>, InvalidTarget> {
     let targets = targets_with(&["127.0.0.0/8", "localhost"], Arc::new(SystemResolver));
     targets.open(&targets.accept(&definition.to_string(), None)?)
