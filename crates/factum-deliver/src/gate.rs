@@ -17,6 +17,9 @@ use crate::outside::{DeliverLimits, Outside};
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// How many attempts may be under way where a definition does not say.
 const CONCURRENCY: usize = 8;
+/// How much earlier than at the limit of the engine every attempt is over, so that what became of
+/// it is said here and known to the breakers. Less where the limit is short.
+const MARGIN: Duration = Duration::from_secs(1);
 /// How long to wait with what found no room.
 const BUSY_AFTER: Duration = Duration::from_millis(500);
 
@@ -78,6 +81,7 @@ impl BreakerDefinition {
 #[derive(Debug)]
 pub(crate) struct Gate {
     sparing: Sparing,
+    room_wait_max: Duration,
     breaker: Breaker,
     in_flight: AtomicUsize,
     /// Tells which statuses say that the endpoint is unwell.
@@ -98,8 +102,12 @@ impl Gate {
     ) -> Result<Self, InvalidTarget> {
         let sparing = sparing(definition, &outside.limits);
         let sparing = sparing.map_err(|fault| fault.under("/limits"))?;
+        // An attempt has all the time that it was promised, so less is left to wait for room where
+        // that is much.
+        let left = time_max(&outside.limits).saturating_sub(sparing.timeout);
         Ok(Self {
             sparing,
+            room_wait_max: sparing.timeout.min(left),
             breaker: Breaker::new(sparing.breaker),
             in_flight: AtomicUsize::new(0),
             is_unwell: |status| status >= 500 || status == 429,
@@ -118,7 +126,7 @@ impl Gate {
         self.sparing.in_flight_max
     }
 
-    /// Returns how long an attempt may take, and how long one may wait for room.
+    /// Returns how long an attempt may take.
     pub(crate) const fn timeout(&self) -> Duration {
         self.sparing.timeout
     }
@@ -162,7 +170,8 @@ impl Gate {
         }
     }
 
-    /// Makes an attempt once there is room, if the breakers let it.
+    /// Makes an attempt once there is room, if the breakers let it. Waiting for room and the attempt
+    /// together are over before the engine would end them.
     pub(crate) async fn pass(
         &self,
         attempt: impl Future<Output = Result<Delivered, DeliverError>>,
@@ -179,7 +188,8 @@ impl Gate {
     ) -> Result<Delivered, DeliverError> {
         let endpoint = &self.member().endpoint;
         let timeout = self.sparing.timeout;
-        let Ok(Some(_place)) = tokio::time::timeout(timeout, endpoint.room.enter()).await else {
+        let entered = tokio::time::timeout(self.room_wait_max, endpoint.room.enter());
+        let Ok(Some(_place)) = entered.await else {
             let message = format!("{} attempts are under way already", endpoint.room.max());
             return Err(DeliverError::passing(ErrorClass::Busy, message).after(BUSY_AFTER));
         };
@@ -245,6 +255,12 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Returns how long it may take to wait for room and to make an attempt.
+fn time_max(limits: &DeliverLimits) -> Duration {
+    let limit = limits.timeout_max;
+    limit.saturating_sub(MARGIN.min(limit / 10))
+}
+
 fn sparing(definition: &GateDefinition, limits: &DeliverLimits) -> Result<Sparing, InvalidTarget> {
     let timeout = definition.timeout_ms.map(Duration::from_millis);
     let timeout = timeout.unwrap_or_else(|| TIMEOUT.min(limits.timeout_max));
@@ -263,7 +279,7 @@ fn sparing(definition: &GateDefinition, limits: &DeliverLimits) -> Result<Sparin
     }
     Ok(Sparing {
         in_flight_max,
-        timeout,
+        timeout: timeout.min(time_max(limits)),
         breaker: match &definition.breaker {
             Some(breaker) => breaker.options()?,
             None => BreakerOptions::default(),
@@ -312,265 +328,4 @@ fn blame(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::outside;
-
-    fn gate_at(json: &str, outside: &Outside, path: &str) -> Result<Gate, InvalidTarget> {
-        let definition = serde_json::from_str(json).unwrap();
-        let name = EndpointName {
-            shown: "https://crm.example:443".to_owned(),
-            rest: path.to_owned(),
-        };
-        Gate::new(&definition, outside, name)
-    }
-
-    fn gate(json: &str) -> Result<Gate, InvalidTarget> {
-        gate_at(json, &outside(), "/")
-    }
-
-    async fn fail(gate: &Gate, class: ErrorClass, code: Option<u16>, times: u32) {
-        for _ in 0..times {
-            let error = DeliverError {
-                status: code,
-                ..DeliverError::passing(class, "no")
-            };
-            drop(gate.pass(async { Err(error) }).await);
-        }
-    }
-
-    async fn works(gate: &Gate) -> bool {
-        gate.pass(async { Ok(Delivered::default()) }).await.is_ok()
-    }
-
-    fn status(status: u16) -> Result<Delivered, DeliverError> {
-        Err(DeliverError {
-            status: Some(status),
-            ..DeliverError::passing(ErrorClass::Rejected, "no")
-        })
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_attempt_that_hangs_is_ended_and_counts() {
-        let gate = gate(r#"{"breaker": {"failuresMax": 2}}"#).unwrap();
-        for _ in 0..2 {
-            let error = gate.pass(std::future::pending()).await.unwrap_err();
-            assert_eq!(error.class, ErrorClass::Timeout);
-        }
-        let error = gate
-            .pass(async { Ok(Delivered::default()) })
-            .await
-            .unwrap_err();
-        assert_eq!(error.class, ErrorClass::BreakerOpen);
-        assert_eq!(gate.state("x").breaker, BreakerState::Open);
-        assert!(!error.class.was_attempted());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_more_attempts_are_under_way_than_may_be() {
-        let gate = gate(r#"{"concurrency": 1, "timeoutMs": 5000}"#).unwrap();
-        let at = |second| {
-            let gate = &gate;
-            async move {
-                tokio::time::sleep(Duration::from_secs(second)).await;
-                gate.pass(std::future::pending()).await.unwrap_err().class
-            }
-        };
-        let look = async {
-            tokio::time::sleep(Duration::from_secs(3)).await;
-            (gate.state("x").in_flight, gate.state("x").in_flight_max)
-        };
-        let (first, second, third, seen) = tokio::join!(at(0), at(1), at(2), look);
-        // The second found room when the first was over; the third waited as long as it may.
-        assert_eq!(
-            (first, second, third),
-            (ErrorClass::Timeout, ErrorClass::Timeout, ErrorClass::Busy)
-        );
-        assert_eq!(seen, (1, 1));
-        assert_eq!(gate.state("x").in_flight, 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn refusing_an_event_is_not_being_unwell() {
-        let gate = gate(r#"{"breaker": {"failuresMax": 2}}"#).unwrap();
-        for code in [400, 404, 500, 422, 503, 400] {
-            drop(gate.pass(async { status(code) }).await);
-        }
-        assert_eq!(gate.state("x").breaker, BreakerState::Closed);
-        drop(gate.pass(async { status(500) }).await);
-        drop(gate.pass(async { status(429) }).await);
-        assert_eq!(gate.state("x").breaker, BreakerState::Open);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_breaker_that_one_target_opens_is_open_for_the_other() {
-        for (class, code) in [
-            (ErrorClass::Rejected, Some(503)),
-            (ErrorClass::Rejected, Some(429)),
-            (ErrorClass::Connect, None),
-            (ErrorClass::Resolve, None),
-            (ErrorClass::Timeout, None),
-            (ErrorClass::Protocol, None),
-        ] {
-            let outside = outside();
-            let one = gate_at("{}", &outside, "/a").unwrap();
-            let other = gate_at("{}", &outside, "/a").unwrap();
-            let elsewhere = gate_at("{}", &outside, "/b").unwrap();
-            // Both count together.
-            fail(&one, class, code, 5).await;
-            assert!(works(&elsewhere).await);
-            fail(&other, class, code, 5).await;
-            assert_eq!(
-                (
-                    works(&one).await,
-                    works(&other).await,
-                    works(&elsewhere).await
-                ),
-                (false, false, true),
-                "{class:?}"
-            );
-            assert!(matches!(other.readiness(), Readiness::NotFor(_)));
-            assert_eq!(other.state("x").breaker, BreakerState::Open);
-            assert_eq!(elsewhere.state("x").breaker, BreakerState::Closed);
-            // One probe for both, and its success is that of both.
-            tokio::time::advance(Duration::from_secs(5)).await;
-            assert_eq!(one.readiness(), Readiness::One);
-            assert!(works(&other).await && works(&one).await);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_one_target_alone_is_to_blame_for_closes_no_way_for_another() {
-        for (class, code) in [
-            (ErrorClass::Authentication, Some(401)),
-            (ErrorClass::Authentication, Some(403)),
-            (ErrorClass::Authentication, None),
-            (ErrorClass::Tls, None),
-            (ErrorClass::Gone, Some(410)),
-        ] {
-            let outside = outside();
-            let wrong = gate_at("{}", &outside, "/a").unwrap();
-            let right = gate_at("{}", &outside, "/a").unwrap();
-            fail(&wrong, class, code, 20).await;
-            assert!(!works(&wrong).await, "{class:?}");
-            assert!(works(&right).await, "{class:?}");
-            assert_eq!(wrong.state("x").breaker, BreakerState::Open);
-            let shared = wrong.state("x").endpoint.unwrap();
-            assert_eq!(
-                (shared.breaker, shared.n_targets),
-                (BreakerState::Closed, 2)
-            );
-        }
-    }
-
-    /// Otherwise who gives a receiver a millisecond could close the way for all.
-    #[tokio::test(start_paused = true)]
-    async fn too_little_time_is_no_fault_of_the_endpoint() {
-        let outside = outside();
-        let hasty = gate_at(r#"{"timeoutMs": 1}"#, &outside, "/a").unwrap();
-        let patient = gate_at("{}", &outside, "/a").unwrap();
-        assert!(works(&patient).await);
-        for _ in 0..20 {
-            drop(hasty.pass(std::future::pending()).await);
-        }
-        assert!(works(&patient).await && !works(&hasty).await);
-        // What takes longer than anybody waits is.
-        for _ in 0..10 {
-            drop(patient.pass(std::future::pending()).await);
-        }
-        assert!(!works(&patient).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_of_who_was_heard_is_no_fault_of_the_endpoint() {
-        let outside = outside();
-        let one = gate_at("{}", &outside, "/a").unwrap();
-        let other = gate_at("{}", &outside, "/a").unwrap();
-        for _ in 0..20 {
-            let heard = Heard::default();
-            let attempt = async {
-                heard.note();
-                std::future::pending().await
-            };
-            drop(one.pass_noting(&heard, attempt).await);
-        }
-        assert!(works(&other).await && !works(&one).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_kind_says_which_statuses_are_those_of_the_unwell() {
-        for (code, is_unwell) in [(421, true), (550, false), (451, false)] {
-            let gate = gate("{}").unwrap().with_unwell(|status| status == 421);
-            fail(&gate, ErrorClass::Rejected, Some(code), 20).await;
-            assert_eq!(works(&gate).await, !is_unwell, "{code}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_of_credentials_does_not_hide_that_an_endpoint_is_unwell() {
-        let outside = outside();
-        let wrong = gate_at(r#"{"breaker": {"failuresMax": 1000}}"#, &outside, "/a").unwrap();
-        let right = gate_at("{}", &outside, "/a").unwrap();
-        for _ in 0..10 {
-            fail(&wrong, ErrorClass::Authentication, Some(401), 1).await;
-            fail(&right, ErrorClass::Rejected, Some(500), 1).await;
-        }
-        assert!(!works(&right).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn targets_of_one_endpoint_share_the_room_of_the_smaller() {
-        let outside = outside();
-        let small = r#"{"concurrency": 2, "timeoutMs": 60000}"#;
-        let small = gate_at(small, &outside, "/a").unwrap();
-        let large = gate_at(r#"{"concurrency": 5, "timeoutMs": 1000}"#, &outside, "/a").unwrap();
-        let elsewhere = gate_at("{}", &outside, "/b").unwrap();
-        let (small, large) = (&small, &large);
-        let look = async {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            let refused = large.pass(std::future::pending()).await.unwrap_err().class;
-            let other = works(&elsewhere).await;
-            let endpoint = large.state("x").endpoint.unwrap();
-            let seen = (endpoint.in_flight, endpoint.in_flight_max);
-            (refused, other, seen, large.state("x").in_flight)
-        };
-        let hang = || small.pass(std::future::pending());
-        let (_, _, seen) = tokio::join!(hang(), hang(), look);
-        // What found no room was not tried, and was not counted as a failure.
-        assert_eq!(seen, (ErrorClass::Busy, true, (2, 2), 0));
-        assert_eq!(large.state("x").breaker, BreakerState::Closed);
-    }
-
-    #[test]
-    fn a_definition_that_is_only_looked_at_leads_nowhere() {
-        let outside = outside();
-        let gate = gate_at(r#"{"concurrency": 1}"#, &outside, "/a").unwrap();
-        assert_eq!(gate.state("x").endpoint, None);
-        let other = gate_at("{}", &outside, "/a").unwrap();
-        assert_eq!(other.readiness(), Readiness::Ready);
-        let endpoint = other.state("x").endpoint.unwrap();
-        assert_eq!((endpoint.in_flight_max, endpoint.n_targets), (8, 1));
-        assert_eq!(endpoint.name, "https://crm.example:443");
-    }
-
-    #[test]
-    fn faults_name_their_field() {
-        for (json, pointer) in [
-            (r#"{"timeoutMs": 0}"#, "/limits/timeoutMs"),
-            (r#"{"timeoutMs": 60001}"#, "/limits/timeoutMs"),
-            (r#"{"concurrency": 0}"#, "/limits/concurrency"),
-            (r#"{"concurrency": 1000}"#, "/limits/concurrency"),
-            (
-                r#"{"breaker": {"failuresMax": 0}}"#,
-                "/limits/breaker/failuresMax",
-            ),
-            (r#"{"breaker": {"openMs": 0}}"#, "/limits/breaker/openMs"),
-            (
-                r#"{"breaker": {"openMs": 9, "openMaxMs": 8}}"#,
-                "/limits/breaker/openMaxMs",
-            ),
-        ] {
-            assert_eq!(gate(json).unwrap_err().pointer, pointer, "{json}");
-        }
-    }
-}
+mod tests;

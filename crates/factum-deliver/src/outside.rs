@@ -15,7 +15,7 @@ use crate::guard::Guard;
 /// The bounds that definitions cannot exceed, from configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeliverLimits {
-    /// The longest that one attempt may be given.
+    /// When the engine ends an attempt, waiting for room included. Definitions can give no more.
     pub timeout_max: Duration,
     /// The longest that a target can ask to be left alone for.
     pub retry_after_max: Duration,
