@@ -18,6 +18,8 @@ use factum_engine::{Vault, VaultError};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use self::file::Held;
+
 const KEY_BYTES: usize = 32;
 /// What every sealed secret begins with: what it is, and the version of its format.
 const PREFIX: &str = "sealed1";
@@ -59,6 +61,35 @@ pub enum MasterKeyError {
     /// The operating system has no randomness.
     #[error("a master key cannot be made: the system has no randomness")]
     Random,
+    /// Another process is changing the file.
+    #[error("the master key at {path} is being changed by another process")]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file belongs to somebody else, who could not read a new one.
+    #[error(
+        "the master key at {path} must stay with user {user}, group {group}, and cannot be given to them"
+    )]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// The user that it belongs to.
+        user: u32,
+        /// The group that it belongs to.
+        group: u32,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another key seals than the one that everything was found to be sealed under.
+    #[error("the master key was changed meanwhile: {found} seals, not {expected}")]
+    Changed {
+        /// The id of the key that was to seal.
+        expected: String,
+        /// The id of the one that does.
+        found: String,
+    },
     /// The key comes from configuration, where it must be changed.
     #[error("the master key is given by configuration, and is changed there")]
     NotAFile,
@@ -156,13 +187,14 @@ impl MasterKey {
     }
 
     /// Makes a new key, with which secrets are sealed from now on, and keeps the earlier ones. It is
-    /// in the file when this returns.
+    /// in the file when this returns; the file belongs to whom it belonged before.
     ///
     /// # Errors
     /// [`MasterKeyError`]; the key is the old one then.
     pub fn rotate(&self) -> Result<String, MasterKeyError> {
         let path = self.file.as_deref().ok_or(MasterKeyError::NotAFile)?;
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let held = Held::new(path)?;
         let mut rotated = of_file(path)?;
         let fresh = Key::fresh()?;
         let id = fresh.id.clone();
@@ -172,37 +204,46 @@ impl MasterKey {
             });
         }
         rotated.insert(0, fresh);
-        file::replace(path, &write(&rotated))?;
+        held.remove_leftovers()?;
+        held.replace(&write(&rotated))?;
         *keys = rotated;
         Ok(id)
     }
 
     /// Forgets all keys but the one that seals, here and in the file, and returns how many those
-    /// were. What is still sealed under them never opens again.
+    /// were. What is still sealed under them never opens again, so the caller names the key under
+    /// which it has found everything to be sealed.
     ///
     /// # Errors
-    /// [`MasterKeyError`]; no key is forgotten then.
-    pub fn forget_earlier(&self) -> Result<usize, MasterKeyError> {
+    /// [`MasterKeyError`], [`MasterKeyError::Changed`] when another key seals by now; no key is
+    /// forgotten then.
+    pub fn forget_earlier(&self, expected: &str) -> Result<usize, MasterKeyError> {
         let path = self.file.as_deref().ok_or(MasterKeyError::NotAFile)?;
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let held = Held::new(path)?;
         let mut kept = of_file(path)?;
+        let found = kept.first().map(|key| key.id.clone()).unwrap_or_default();
+        if found != expected {
+            let expected = expected.to_owned();
+            return Err(MasterKeyError::Changed { expected, found });
+        }
         let n_forgotten = kept.len().saturating_sub(1);
         kept.truncate(1);
+        held.remove_leftovers()?;
         if n_forgotten > 0 {
-            file::replace(path, &write(&kept))?;
+            held.replace(&write(&kept))?;
         }
         *keys = kept;
         Ok(n_forgotten)
     }
 
-    /// Reads the file again when a key is asked for that is not known: on another node the key
-    /// may have been changed, and the file copied here since.
+    /// Reads the file again: another process, or somebody who copies it between nodes, may have
+    /// changed it.
     fn look_again(&self) -> Result<(), MasterKeyError> {
-        let Some(path) = self.file.as_deref() else {
-            return Ok(());
-        };
-        let found = of_file(path)?;
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = found;
+        if let Some(path) = self.file.as_deref() {
+            let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+            *keys = of_file(path)?;
+        }
         Ok(())
     }
 
@@ -221,6 +262,17 @@ impl MasterKey {
 
 impl Vault for MasterKey {
     fn seal(&self, secret: &[u8], context: &str) -> Result<String, VaultError> {
+        // A key that was forgotten meanwhile opens nothing: what it seals now would be lost.
+        self.look_again().map_err(|error| {
+            tracing::error!(
+                ?error,
+                "nothing can be sealed: the master key cannot be read"
+            );
+            VaultError {
+                message: "the master key cannot be read".to_owned(),
+                source: Some(error.into()),
+            }
+        })?;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let key = keys
             .first()

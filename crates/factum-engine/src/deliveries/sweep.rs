@@ -20,7 +20,7 @@ impl Deliveries {
         shared.rules.refresh().await?;
         // A rule that this release cannot read has targets all the same, and they go on when one
         // that can is at work again. It is looked at again when a rule has changed.
-        if shared.rules.has_unread() {
+        if !shared.rules.unread().is_empty() {
             return Ok(true);
         }
         let mut kept: BTreeSet<String> = self.bases_at_work().into_iter().collect();

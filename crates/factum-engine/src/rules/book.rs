@@ -38,10 +38,15 @@ struct Unread {
 }
 
 impl Book {
-    /// Tells whether there are rules of which it is not known which targets they have, as an event
-    /// of theirs could not be read. What a target has left must not be deleted then.
-    pub(super) fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
+    /// Returns the rules of which it is not known which targets they have, as an event of theirs
+    /// could not be read. What a target has left must not be deleted while there are any.
+    pub(super) fn unread(&self) -> Vec<String> {
+        let streams = self.unread.keys();
+        let id = |stream: &String| match record::rule_of(stream) {
+            Some(id) => id.to_string(),
+            None => stream.clone(),
+        };
+        streams.map(id).collect()
     }
 
     pub(super) fn get(&self, id: &str) -> Option<&Arc<Rule>> {

@@ -139,9 +139,9 @@ impl Rules {
         }
     }
 
-    /// Tells whether an event of a rule could not be read, and none after it makes up for that.
-    pub(crate) fn has_unread(&self) -> bool {
-        self.read().has_unread()
+    /// Returns the rules with an event that could not be read, and that no later one makes up for.
+    pub(crate) fn unread(&self) -> Vec<String> {
+        self.read().unread()
     }
 
     fn folded_to(&self, through: Option<Position>) {

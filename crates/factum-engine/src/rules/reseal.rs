@@ -16,7 +16,8 @@ pub struct SealedRules {
     pub n_current: usize,
     /// The rules of which some are sealed under an earlier one.
     pub earlier: Vec<String>,
-    /// The rules of which some cannot be opened, as their key is not known here, with the reason.
+    /// The rules of which some cannot be opened, as their key is not known here or the rule itself
+    /// cannot be read, with the reason.
     pub unreadable: Vec<(String, String)>,
 }
 
@@ -36,6 +37,12 @@ impl Rules {
                 Err(error) => sealed.unreadable.push((id, error.to_string())),
             }
         }
+        // Whatever secrets these have, nobody can say under which key they are.
+        let why = "an event of it cannot be read by this release";
+        let unread = self.unread().into_iter();
+        sealed
+            .unreadable
+            .extend(unread.map(|id| (id, why.to_owned())));
         Ok(sealed)
     }
 

@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::*;
 
@@ -97,12 +97,13 @@ fn earlier_keys_are_forgotten_on_demand_alone() {
     let old = key.seal(b"1", "a").unwrap();
     key.rotate().unwrap();
     let new = key.seal(b"2", "a").unwrap();
-    assert_eq!(key.forget_earlier().unwrap(), 1);
+    let id = key.key_ids()[0].clone();
+    assert_eq!(key.forget_earlier(&id).unwrap(), 1);
     assert!(key.open(&old, "a").is_err());
     let again = MasterKey::open_or_create(&path).unwrap();
     assert_eq!(again.key_ids(), key.key_ids());
     assert_eq!(again.open(&new, "a").unwrap(), b"2");
-    assert_eq!(key.forget_earlier().unwrap(), 0);
+    assert_eq!(key.forget_earlier(&id).unwrap(), 0);
 }
 
 #[test]
@@ -119,6 +120,125 @@ fn a_key_that_was_changed_elsewhere_is_found_in_the_file() {
     there.rotate().unwrap();
     here.rotate().unwrap();
     assert_eq!(here.key_ids().len(), 4);
+}
+
+/// A server sealed with the key that it had read when it started, although that one had been
+/// forgotten since: the secret was on no disk that could open it.
+#[test]
+fn nothing_is_sealed_under_a_key_that_was_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("master.key");
+    let server = MasterKey::open_or_create(&path).unwrap();
+    let command = MasterKey::open_or_create(&path).unwrap();
+    let id = command.rotate().unwrap();
+    assert_eq!(command.forget_earlier(&id).unwrap(), 1);
+    let sealed = server.seal(b"1", "a").unwrap();
+    assert!(server.is_current(&sealed));
+    let again = MasterKey::open_or_create(&path).unwrap();
+    assert_eq!(again.open(&sealed, "a").unwrap(), b"1");
+    // A key that is on no disk any more seals nothing either.
+    fs::remove_file(&path).unwrap();
+    let error = server.seal(b"1", "a").unwrap_err();
+    assert_eq!(error.message, "the master key cannot be read");
+}
+
+/// Everything was found to be sealed under one key, and then another one was kept.
+#[test]
+fn the_key_that_is_kept_is_the_one_that_was_looked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("master.key");
+    let here = MasterKey::open_or_create(&path).unwrap();
+    let checked = here.rotate().unwrap();
+    let sealed = here.seal(b"1", "a").unwrap();
+    let other = MasterKey::open_or_create(&path).unwrap();
+    let newer = other.rotate().unwrap();
+    let error = here.forget_earlier(&checked).unwrap_err();
+    assert!(
+        matches!(&error, MasterKeyError::Changed { expected, found } if *expected == checked && *found == newer),
+        "{error}"
+    );
+    let again = MasterKey::open_or_create(&path).unwrap();
+    assert_eq!(again.open(&sealed, "a").unwrap(), b"1");
+    assert_eq!(again.key_ids().len(), 3);
+}
+
+#[test]
+fn one_process_at_a_time_changes_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("master.key");
+    let key = MasterKey::open_or_create(&path).unwrap();
+    let id = key.key_ids()[0].clone();
+    let held = Held::new(&path).unwrap();
+    assert!(matches!(key.rotate(), Err(MasterKeyError::Busy { .. })));
+    let error = key.forget_earlier(&id).unwrap_err();
+    assert!(matches!(error, MasterKeyError::Busy { .. }), "{error}");
+    // Sealing and opening go on meanwhile.
+    let sealed = key.seal(b"1", "a").unwrap();
+    assert_eq!(key.open(&sealed, "a").unwrap(), b"1");
+    drop(held);
+    key.rotate().unwrap();
+}
+
+/// A rotation by the superuser left a file that the user of the server could not read.
+#[test]
+fn the_file_stays_with_whom_it_belongs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("master.key");
+    let key = MasterKey::open_or_create(&path).unwrap();
+    let is_superuser = fs::metadata(directory.path()).unwrap().uid() == 0;
+    if is_superuser {
+        std::os::unix::fs::chown(&path, Some(12_345), Some(54_321)).unwrap();
+        let id = key.rotate().unwrap();
+        key.forget_earlier(&id).unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (12_345, 54_321));
+        assert_eq!(metadata.mode() & 0o777, 0o600);
+    } else {
+        // Who may not give it to its owner changes nothing, and leaves nothing.
+        let error = file::write_beside(&path, "x", Some(file::Owner { user: 0, group: 0 }));
+        assert!(matches!(error, Err(MasterKeyError::Owner { user: 0, .. })));
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_a_change_that_died_has_left_is_removed_by_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("master.key");
+    let key = MasterKey::open_or_create(&path).unwrap();
+    let mut id = key.key_ids()[0].clone();
+    let others = [
+        "master.key.copy",
+        "master.key.0123456789ABCDEF",
+        "other.key.0123456789abcdef",
+    ];
+    for name in others {
+        fs::write(directory.path().join(name), "mine").unwrap();
+    }
+    for act in ["prune", "rotate", "prune"] {
+        let left = directory.path().join("master.key.0123456789abcdef");
+        fs::copy(&path, &left).unwrap();
+        match act {
+            "rotate" => id = key.rotate().unwrap(),
+            _ => assert!(key.forget_earlier(&id).is_ok()),
+        }
+        assert!(!left.exists(), "{act}");
+    }
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        1 + others.len()
+    );
+    // What cannot replace the file is not left either.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "x").unwrap();
+    let held = Held::new(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(held.replace("y").is_err());
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        1 + others.len()
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Subcommand;
 use factum_engine::{Engine, RuleError, Rules};
-use factum_security::MasterKey;
+use factum_security::{MasterKey, MasterKeyError};
 use serde::Serialize;
 
 use crate::cli::Context;
@@ -167,17 +167,24 @@ async fn reseal(rules: &Rules) -> anyhow::Result<usize> {
 
 /// Forgets earlier keys, if nothing is sealed under them.
 async fn forget(rules: &Rules, vault: &MasterKey) -> anyhow::Result<usize> {
+    let current = vault.key_ids().into_iter().next().unwrap_or_default();
     let sealed = rules.sealed().await?;
     if !sealed.earlier.is_empty() || !sealed.unreadable.is_empty() {
         // A node that does not have the new key has changed a rule in between.
-        return Err(Failure::Incomplete {
-            message: "a rule was changed meanwhile, and no key is forgotten".to_owned(),
-            hint: "see that every node has the file with the new key; then call this again"
-                .to_owned(),
-        }
-        .into());
+        return Err(kept("a rule was changed meanwhile, or cannot be read here"));
     }
-    vault.forget_earlier().context("forgetting earlier keys")
+    match vault.forget_earlier(&current) {
+        Err(error @ MasterKeyError::Changed { .. }) => Err(kept(&error.to_string())),
+        forgotten => forgotten.context("forgetting earlier keys"),
+    }
+}
+
+fn kept(why: &str) -> anyhow::Error {
+    let failure = Failure::Incomplete {
+        message: format!("{why}, and no key is forgotten"),
+        hint: "see that every node has the file with the new key; then call this again".to_owned(),
+    };
+    failure.into()
 }
 
 fn show(act: Act, report: &Report, context: &mut Context) -> anyhow::Result<()> {

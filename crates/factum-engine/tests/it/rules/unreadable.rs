@@ -99,6 +99,8 @@ async fn a_rule_of_a_later_release_is_left_alone() {
     let node = earlier.start().await;
     let rules = node.deliveries.rules().clone();
     assert!(rules.list().is_empty());
+    // Nobody knows what secrets it has, so no key may be forgotten.
+    assert_eq!(rules.sealed().await.unwrap().unreadable[0].0, "r");
     // Other rules work, and what they leave stays for now, too.
     rules.create(&rule("other", ""), "ann").await.unwrap();
     earlier.append_one(3, "{}").await;
