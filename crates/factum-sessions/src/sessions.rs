@@ -1,11 +1,14 @@
 //! The handle to all sessions of a store, what it keeps in memory, and how it writes.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use factum_engine::{Catalogue, Engine, EngineError};
-use factum_model::{EventId, IdSource as _, MonotonicIds, NewEvent, Position, StreamId, Timestamp};
+use factum_model::{
+    EventId, IdSource as _, MonotonicIds, NewEvent, Position, SequenceNumber, StreamId, Timestamp,
+};
 use factum_query::Filter;
 use factum_store::{
     AppendCondition, AppendRequest, EventReceipt, StreamExpectation, StreamRead, Visibility,
@@ -190,7 +193,7 @@ impl Sessions {
     /// Reads all events of an instance and folds them.
     async fn read_whole(&self, id: &InstanceId) -> Result<SessionState, SessionError> {
         let mut state: Option<SessionState> = None;
-        self.walk(id, 1, &mut |step| match &mut state {
+        self.walk(id, 1..=u64::MAX, &mut |step| match &mut state {
             Some(state) => state.apply(step),
             None => {
                 state = SessionState::begin(id, step);
@@ -203,17 +206,19 @@ impl Sessions {
         })
     }
 
-    /// Shows every event of an instance from a sequence number on, until `each` says no.
+    /// Shows the events of an instance with some sequence numbers, until `each` says no.
     pub(crate) async fn walk(
         &self,
         id: &InstanceId,
-        from: u64,
+        numbers: RangeInclusive<u64>,
         each: &mut (dyn FnMut(&Step<'_>) -> bool + Send),
     ) -> Result<(), SessionError> {
-        let mut from = factum_model::SequenceNumber::new(from);
+        let mut from = SequenceNumber::new(*numbers.start());
+        let to = Some(*numbers.end()).filter(|last| *last < u64::MAX);
         loop {
             let read = StreamRead {
                 from,
+                to: to.and_then(SequenceNumber::new),
                 ..StreamRead::forwards(stream_of(id)?)
             };
             let page = self.inner.engine.read_stream(read, Visibility::Application);
@@ -239,7 +244,7 @@ impl Sessions {
         let Some(known) = known else {
             return self.look(id, |_, _| ()).await;
         };
-        self.walk(id, known + 1, &mut |step| {
+        self.walk(id, known + 1..=u64::MAX, &mut |step| {
             self.registry_mut().take(id, step) != Taken::Absent
         })
         .await

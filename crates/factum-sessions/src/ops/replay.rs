@@ -50,19 +50,14 @@ impl Sessions {
         let started = Instant::now();
         let limit = self.inner.options.replay_time_max;
         let mut state: Option<SessionState> = None;
-        let mut fold = |step: &crate::state::Step<'_>| {
-            if step.sequence_num > last {
-                return false;
-            }
-            match &mut state {
-                Some(state) => state.apply(step),
-                None => {
-                    state = SessionState::begin(&id, step);
-                    state.is_some()
-                }
+        let mut fold = |step: &crate::state::Step<'_>| match &mut state {
+            Some(state) => state.apply(step),
+            None => {
+                state = SessionState::begin(&id, step);
+                state.is_some()
             }
         };
-        let walk = tokio::time::timeout(limit, self.walk(&id, 1, &mut fold));
+        let walk = tokio::time::timeout(limit, self.walk(&id, 1..=last, &mut fold));
         walk.await.map_err(|_| SessionError::TimedOut {
             limit_ms: limit.as_millis(),
         })??;
