@@ -17,7 +17,7 @@ const LOOK_INTERVAL: Duration = Duration::from_mins(1);
 /// How many records are deleted at once.
 const BATCH: usize = 500;
 
-/// What is on record, as far as is known without counting it.
+/// What is on record and done with, as far as is known without counting it.
 #[derive(Debug, Default)]
 struct Tally {
     counted_at: Option<Instant>,
@@ -63,7 +63,8 @@ impl Deliveries {
         let is_shared = shared.state.capability().shared;
         if is_due || (is_shared && tally.n_deliveries > max) {
             let queue = shared.state.queue(DELIVERIES.parse()?).await?;
-            tally.n_deliveries = queue.n_records;
+            let n_going_on = queue.n_waiting + queue.n_due + queue.n_claimed;
+            tally.n_deliveries = queue.n_records.saturating_sub(n_going_on);
             tally.counted_at = Some(Instant::now());
         }
         self.drop_deliveries(tally, max).await?;
@@ -77,6 +78,7 @@ impl Deliveries {
     /// Deletes the records of the oldest deliveries. Those that go on are passed over: their record
     /// says how many attempts there were.
     async fn drop_deliveries(&self, tally: &mut Tally, max: u64) -> Result<(), DeliveriesError> {
+        let unread = self.shared.rules.unread();
         let mut after = None;
         while tally.n_deliveries > max {
             let page = self.shared.state.scan(RecordScan {
@@ -87,7 +89,7 @@ impl Deliveries {
             let page = page.await?;
             let excess = usize::try_from(tally.n_deliveries - max).unwrap_or(usize::MAX);
             let over = page.records.into_iter();
-            let over = over.filter(|record| !self.goes_on(&record.body));
+            let over = over.filter(|record| !self.goes_on(&record.body, &unread));
             let changes: Vec<Change> = over
                 .take(excess)
                 .map(|record| Change::delete(record.id, Precondition::Version(record.version)))
@@ -106,12 +108,13 @@ impl Deliveries {
     }
 
     /// Tells whether a delivery waits for another attempt that its target may still make.
-    fn goes_on(&self, body: &[u8]) -> bool {
+    fn goes_on(&self, body: &[u8], unread: &[String]) -> bool {
         let record: Result<DeliveryRecord, _> = serde_json::from_slice(body);
         record.is_ok_and(|record| {
             let rule = self.shared.rules.get(&record.rule);
             let has_target = rule.is_ok_and(|rule| rule.target(&record.target).is_some());
-            record.status == DeliveryStatus::Retrying && has_target
+            let may = has_target || unread.contains(&record.rule);
+            record.status == DeliveryStatus::Retrying && may
         })
     }
 

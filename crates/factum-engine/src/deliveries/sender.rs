@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use factum_model::{EventId, RecordedEvent, Timestamp};
 use factum_query::Explanation;
-use factum_store::{BoxFuture, Change, Precondition, Put};
+use factum_store::{BoxFuture, Change, Due, Precondition, Put};
 use tokio::time::Instant;
 
 use super::dead_letter::{Cause, DeadLetter, rule_cause};
@@ -147,12 +147,16 @@ impl Sender {
             // The rule was changed since, or only an expression can say so.
             Explanation::NotMatched(_) => {
                 self.meters.was_not_meant();
-                return Ok(Outcome::Ack.into());
+                let changes = match handout.attempt {
+                    1 => Vec::new(),
+                    // Nothing more will come of what was tried before.
+                    _ => vec![self.forget(event)?],
+                };
+                return Ok(Outcome::Ack.with(changes));
             }
             Explanation::Failed { pointer, failure } => {
                 let cause = rule_cause(&pointer, &failure.to_string());
                 let record = self.fresh(event);
-                self.shared.added();
                 return self.dead(record, cause);
             }
         }
@@ -167,17 +171,14 @@ impl Sender {
         };
         let number = record.attempts_made.saturating_add(1);
         let kept_max = self.options().attempts_kept_max;
-        let tried = self.attempt(event, number).await;
-        if number == 1 && !matches!(tried, Tried::Unsent(_)) {
-            self.shared.added();
-        }
-        match tried {
+        match self.attempt(event, number).await {
             Tried::Delivered(attempt) => {
                 self.note_delivered(event, self.shared.engine.clock().now());
                 record.push(attempt, kept_max);
                 record.status = DeliveryStatus::Delivered;
                 record.next_attempt_micros = None;
                 let changes = vec![put(DELIVERIES, &record, &record)?];
+                self.shared.added();
                 Ok(Outcome::Ack.with(changes))
             }
             Tried::Unsent(error) => {
@@ -229,7 +230,9 @@ impl Sender {
             .now()
             .saturating_add_micros(micros);
         record.next_attempt_micros = Some(next.as_micros());
-        let changes = vec![put(DELIVERIES, &record, &record)?];
+        // That it is due tells those that go on from those that are done with, when they are counted.
+        let due = Due::After(wait);
+        let changes = vec![put_due(DELIVERIES, &record, &record, due)?];
         let cause = error.to_string();
         let after = Some(wait);
         Ok(Outcome::Retry { after, cause }.with(changes))
@@ -260,6 +263,7 @@ impl Sender {
         let (class, message) = (&letter.cause.class, &letter.cause.message);
         tracing::warn!(%rule, %target, event = %record.event_id, class, message, "an event could not be delivered; it is a dead letter now");
         self.shared.n_dead.fetch_add(1, Ordering::Relaxed);
+        self.shared.added();
         Ok(Outcome::Ack.with(vec![
             put(DELIVERIES, &record, &record)?,
             put(DEAD_LETTERS, &record, &letter)?,
@@ -268,6 +272,11 @@ impl Sender {
 
     fn fresh(&self, event: &RecordedEvent) -> DeliveryRecord {
         DeliveryRecord::new(event, self.rule.id.as_str(), self.target.id.as_str())
+    }
+
+    fn forget(&self, event: &RecordedEvent) -> Result<Change, DeliveriesError> {
+        let key = DeliveryKey::of(event, self.rule.id.as_str(), self.target.id.as_str());
+        Ok(Change::delete(key.record(DELIVERIES)?, Precondition::Any))
     }
 
     async fn known(&self, event: &RecordedEvent) -> Result<DeliveryRecord, DeliveriesError> {
@@ -317,11 +326,20 @@ pub(super) fn put(
     of: &DeliveryRecord,
     body: &impl serde::Serialize,
 ) -> Result<Change, DeliveriesError> {
+    put_due(kind, of, body, Due::Never)
+}
+
+fn put_due(
+    kind: &'static str,
+    of: &DeliveryRecord,
+    body: &impl serde::Serialize,
+    due: Due,
+) -> Result<Change, DeliveriesError> {
     let key = of.key().ok_or(DeliveriesError::Invalid {
         field: "delivery",
         rule: "must have a position and an id",
     })?;
-    let put = Put::new(serde_json::to_vec(body)?);
+    let put = Put::new(serde_json::to_vec(body)?).due(due);
     Ok(Change::put(key.record(kind)?, Precondition::Any, put))
 }
 

@@ -67,7 +67,7 @@ struct Consumer {
     wanted_one: bool,
     /// When to look for more.
     look_at: Instant,
-    /// Something failed: not before then is anything claimed along with what was said.
+    /// Something failed: nothing is claimed before then.
     failed_until: Instant,
     is_stopping: bool,
 }
@@ -152,7 +152,7 @@ impl Consumer {
 
     fn wake(&mut self) {
         self.was_woken = self.is_looking;
-        self.look_at = Instant::now();
+        self.look_at = Instant::now().max(self.failed_until);
     }
 
     /// Claims more, if it is time and there is room.
@@ -223,7 +223,7 @@ impl Consumer {
                 } else {
                     look.next.unwrap_or(Duration::MAX).min(self.feed.poll())
                 };
-                self.look_at = Instant::now() + pause;
+                self.look_at = (Instant::now() + pause).max(self.failed_until);
                 for handout in look.handouts {
                     self.handle(handout);
                 }

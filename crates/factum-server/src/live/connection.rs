@@ -13,7 +13,7 @@ use factum_engine::{
     Subscriptions,
 };
 use factum_model::ErrorCode;
-use factum_store::ReadError;
+use factum_store::{ReadError, Visibility};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
@@ -354,10 +354,15 @@ impl Connection {
             .transpose()
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         let engine = &self.session.engine;
+        // A rule is for events of applications, whoever listens to what it leads to.
+        let visibility = match &channel {
+            Some(_) => Visibility::Application,
+            None => principal.visibility(),
+        };
         let reader = engine
             .live(LiveRead {
                 filter: wanted.filter.clone(),
-                visibility: principal.visibility(),
+                visibility,
                 start: wanted.start,
                 batch_events_max: wanted.batch_events_max,
                 batch_bytes_max: self.session.options.batch_bytes_max,

@@ -196,3 +196,24 @@ async fn what_makes_no_sense_with_a_channel_is_refused() {
     let answer = listen(&mut ws, "orders", json!({})).await;
     assert_eq!(answer["type"], "error", "{answer}");
 }
+
+#[tokio::test]
+async fn a_channel_leads_no_events_of_the_engine_not_even_to_an_admin() {
+    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+    let server = node(&store).await;
+    let everything = json!({
+        "id": "r",
+        "name": "r",
+        "conditions": {"not": {"type": "eventType", "operator": "equals", "value": "never.was"}},
+        "targets": [{"id": "t", "to": {"type": "channel", "channel": "all"}}],
+    });
+    let made = server.post("/v1/rules", everything.to_string());
+    assert_eq!(made.await.status, 201);
+    let mut ws = Ws::admin(&server).await;
+    listen(&mut ws, "all", json!({})).await;
+    // This is an event of the engine, with what the rule says in it.
+    let made = server.post("/v1/rules", rule("other", "x.y", "other"));
+    assert_eq!(made.await.status, 201);
+    append(&server, &["order.placed"]).await;
+    assert_eq!(types(&mut ws, 1).await, ["order.placed"]);
+}
