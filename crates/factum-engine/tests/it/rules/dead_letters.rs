@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use factum_engine::{
     DeadLetterChoice, DeadLetterFilter, DeadLetterStatus, DeliverError, Deliveries, Delivery,
-    DeliveryOptions, ErrorClass, RedriveRate,
+    DeliveryOptions, DeliveryStatus, ErrorClass, RedriveRate,
 };
 
 use super::harness::{World, fails, rule, taken};
@@ -378,5 +378,41 @@ async fn a_delivery_that_goes_on_keeps_its_record_and_with_it_its_attempts() {
         .letters;
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].delivery.attempts_made, 5);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn deliveries_that_go_on_push_none_out_that_are_done() {
+    let world = World::new();
+    let patient = impatient("").replace(r#""baseDelayMs":100"#, r#""baseDelayMs":600000"#);
+    let rules = world.rules().await;
+    rules.create(&patient, "ann").await.unwrap();
+    world.stage.plays(|delivery: &Delivery, _| {
+        let stream = delivery.event.aggregate_id();
+        if stream.len() == "c-0".len() {
+            return Err(DeliverError::passing(ErrorClass::Rejected, "no"));
+        }
+        taken()
+    });
+    let options = DeliveryOptions {
+        deliveries_max: 8,
+        ..DeliveryOptions::default()
+    };
+    let node = world.start_with(options).await;
+    // Ten that wait for their retry are more than the eight that are kept of the others.
+    let streams: Vec<u64> = (0..22).collect();
+    world.append(&streams).await;
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    let kept = node
+        .deliveries
+        .list(&factum_engine::DeliveryFilter::default(), None, 100)
+        .await
+        .unwrap();
+    let with = |status: DeliveryStatus| {
+        let found = kept.deliveries.iter();
+        found.filter(|record| record.status == status).count()
+    };
+    assert_eq!(with(DeliveryStatus::Retrying), 10);
+    assert_eq!(with(DeliveryStatus::Delivered), 8);
     node.stop().await;
 }
