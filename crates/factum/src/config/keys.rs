@@ -246,7 +246,8 @@ keys! {
     /// How many events of one target may wait for their retry; while there are as many, no more
     /// are read for it.
     deliver_retries_max: Count = "deliver.retries_max", "10000", "events";
-    /// How many deliveries are kept on record with their attempts; the oldest go first.
+    /// How many deliveries that are done with are kept on record, with their attempts; the oldest go
+    /// first. Those that go on are kept besides.
     deliver_kept_max: Count = "deliver.kept_max", "10000", "deliveries";
     /// How many attempts of one delivery are kept, the first and the last ones.
     deliver_attempts_kept_max: Count = "deliver.attempts_kept_max", "10", "attempts";
